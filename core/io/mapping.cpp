@@ -1,0 +1,54 @@
+// POSIX mmap.
+#include "io/mapping.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "base/error.h"
+#include "gguf/report.h"
+
+namespace zs::io {
+namespace {
+
+[[noreturn]] void fail(const std::string& path, const char* action, const std::string& cause) {
+  throw Error(ErrorKind::Storage, gguf::printable(path, 4096) + ": cannot " + action + ": " +
+                                      cause + "; check that the file exists and may be read");
+}
+
+[[noreturn]] void fail_errno(const std::string& path, const char* action) {
+  fail(path, action, std::generic_category().message(errno));
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<const Mapping> Mapping::open(const std::string& path) {
+  // O_NONBLOCK: opening a named pipe must not wait for a writer.
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+  if (file.fd < 0) fail_errno(path, "open");
+  struct stat info;
+  if (fstat(file.fd, &info) != 0) fail_errno(path, "inspect");
+  if (!S_ISREG(info.st_mode)) fail(path, "map", "not a regular file");
+  const auto size = static_cast<size_t>(info.st_size);
+  if (size == 0) return std::shared_ptr<const Mapping>(new Mapping({}));
+  void* address = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (address == MAP_FAILED) fail_errno(path, "map");
+  return std::shared_ptr<const Mapping>(new Mapping({static_cast<const uint8_t*>(address), size}));
+}
+
+Mapping::~Mapping() {
+  if (!bytes_.empty()) munmap(const_cast<uint8_t*>(bytes_.data()), bytes_.size());
+}
+
+}  // namespace zs::io

@@ -1,0 +1,14 @@
+// gguf::File::open over mapped files; gguf/ itself holds no platform code.
+#include "gguf/file.h"
+#include "io/mapping.h"
+
+namespace zs::gguf {
+
+std::shared_ptr<File> File::open(const std::string& path) {
+  return open(path, [](const std::string& part) -> FileBytes {
+    std::shared_ptr<const io::Mapping> mapping = io::Mapping::open(part);
+    return {mapping->bytes(), mapping};
+  });
+}
+
+}  // namespace zs::gguf
