@@ -1,0 +1,103 @@
+// Products of blocks of 32 values with one float scale (and minimum) each: Q4_0 to Q8_0,
+// IQ4_NL, MXFP4. Of each block and row, total = sum of (value - offset) * x in exact integers,
+// then in float acc = fma(d * dx, total, acc) and with a minimum acc = fma(m * dx, sum x, acc).
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec.h"
+
+namespace zs::kernels {
+namespace {
+
+template <class Vec, class C>
+struct LegacyKernel {
+  using V = Vec;
+  using Codec = C;
+  using F = typename V::F;
+  using I = typename V::I;
+
+  static constexpr size_t kChunkColumns = 256, kBlock = 32;
+  static constexpr int kBlocks = kChunkColumns / kBlock;
+  static constexpr int kTilePanels = 1;
+  static constexpr int kTileTokens = V::kTileTokens;
+  static constexpr int kSteps = 8;
+  static constexpr int kOffset = C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;
+  static constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
+
+  struct alignas(64) Chunk {
+    uint8_t values[kBlocks][kSteps][64];
+    F d[kBlocks], m[kBlocks];
+  };
+
+  static void unpack(const uint8_t* packed, size_t columns, Chunk& chunk) {
+    for (size_t b = 0; b < columns / kBlock; ++b, packed += kPanelBlock) {
+      chunk.d[b] = C::template scale<V>(packed);
+      if constexpr (C::kMinimum) chunk.m[b] = C::template minimum<V>(packed);
+      C::template values<V, 0>(packed, [&](auto, auto step, I bytes) ZS_INLINE_LAMBDA {
+        V::istore(chunk.values[b][step], bytes);
+      });
+    }
+  }
+
+  template <int P, int T>
+  ZS_INLINE static void tile(const Chunk* chunk, size_t columns, const Activations& a,
+                             const size_t* at, F (*acc)[T]) {
+    for (size_t b = 0; b < columns / kBlock; ++b) {
+      I total[T], part[T];
+      start<T>(a, at, b, total);
+      unroll<kSteps>([&](auto step) ZS_INLINE_LAMBDA {
+        const I w = V::iload(chunk->values[b][step]);
+        unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+          dot<step.value>(total[t], part[t], w, a.q + at[t] + b * kBlock);
+        });
+      });
+      finish<T>(chunk->d[b], chunk->m[b], a, at, b, total, *acc);
+    }
+  }
+
+  template <int T>
+  ZS_INLINE static void direct(const uint8_t* packed, size_t columns, const Activations& a,
+                               const size_t* at, F* acc) {
+    for (size_t b = 0; b < columns / kBlock; ++b, packed += kPanelBlock) {
+      I total[T], part[T];
+      start<T>(a, at, b, total);
+      C::template values<V, 0>(packed, [&](auto, auto step, I w) ZS_INLINE_LAMBDA {
+        unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+          dot<step.value>(total[t], part[t], w, a.q + at[t] + b * kBlock);
+        });
+      });
+      F m = V::zero();
+      if constexpr (C::kMinimum) m = C::template minimum<V>(packed);
+      finish<T>(C::template scale<V>(packed), m, a, at, b, total, acc);
+    }
+  }
+
+ private:
+  template <int T>
+  ZS_INLINE static void start(const Activations& a, const size_t* at, size_t b, I* total) {
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+      total[t] = kOffset == 0 ? V::izero() : V::iset1(-kOffset * a.sums32[at[t] / kBlock + b]);
+    });
+  }
+  template <int Step>
+  ZS_INLINE static void dot(I& total, I& part, I w, const int8_t* x) {
+    const I x4 = V::iset1(static_cast<int32_t>(quant::load32(x + 4 * Step)));
+    V::template dot<C::kMax, Step, kSteps>(total, part, w, x4);
+  }
+  template <int T>
+  ZS_INLINE static void finish(F d, F m, const Activations& a, const size_t* at, size_t b,
+                               const I* total, F* acc) {
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+      const size_t block = at[t] / kBlock + b;
+      const F dx = V::set1(a.scales[block]);
+      acc[t] = V::fma(V::mul(d, dx), V::from_int(total[t]), acc[t]);
+      if constexpr (C::kMinimum) {
+        const F sum = V::set1(static_cast<float>(a.sums32[block]));
+        acc[t] = V::fma(V::mul(m, dx), sum, acc[t]);
+      }
+    });
+  }
+};
+
+}  // namespace
+}  // namespace zs::kernels

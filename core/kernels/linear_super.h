@@ -1,0 +1,170 @@
+// Products of super-blocks: 256 values, an integer scale per group, one float scale
+// (K-quants, IQ4_XS). Of each block and row, in exact integers,
+//
+//   total = sum over groups of scale * (sum of value * x)
+//   low   = sum over groups of minimum * (sum of x)
+//
+// and in float, in this order, acc = fma(d * dx, total, acc); acc = fma(-(dmin * dx), low, acc).
+#pragma once
+
+#include "kernels/table.h"
+#include "kernels/vec.h"
+
+namespace zs::kernels {
+namespace {
+
+template <class Vec, class C>
+struct SuperKernel {
+  using V = Vec;
+  using Codec = C;
+  using F = typename V::F;
+  using I = typename V::I;
+
+  static constexpr size_t kChunkColumns = 256;
+  static constexpr int kTilePanels = V::kWide ? 1 : 1;
+  static constexpr int kTileTokens = V::kTileTokens;
+  static constexpr int kGroups = 256 / C::kGroup, kSteps = C::kGroup / 4;
+  static constexpr int kOffset =
+      C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;  // subtracted by low
+  static constexpr bool kLow = C::kMinimum || kOffset != 0;
+
+  // Ranges of int32, whatever the bytes of a corrupt file: values reach kMax in magnitude.
+  static_assert(int64_t{C::kMax} * 127 * 256 * C::kScaleLimit < (int64_t{1} << 31));
+  static_assert(int64_t{kOffset} * 127 * 256 * C::kScaleLimit < (int64_t{1} << 30));
+  static_assert(int64_t{127} * 256 * C::kMinimumLimit < (int64_t{1} << 31));
+
+  struct alignas(64) Chunk {
+    uint8_t values[256 / 4][64];
+    I scales[kGroups];
+    I pairs[kLow ? kGroups / 2 : 1];
+    F d, dmin;
+  };
+
+  static void unpack(const uint8_t* packed, size_t, Chunk& chunk) {
+    I scales[kGroups / 4];
+    C::template scales<V>(packed, scales);
+    unroll<kGroups>([&](auto g) ZS_INLINE_LAMBDA { chunk.scales[g] = scale<g.value>(scales); });
+    if constexpr (kLow) make_pairs(packed, scales, chunk.pairs);
+    chunk.d = C::template scale<V>(packed);
+    if constexpr (C::kMinimum) chunk.dmin = C::template minimum<V>(packed);
+    unroll<C::kUnits>([&](auto unit) ZS_INLINE_LAMBDA {
+      C::template values<V, unit.value>(
+          packed, [&](auto slot, auto step, I bytes) ZS_INLINE_LAMBDA {
+            constexpr int kGroup = C::group(unit.value, slot.value);
+            V::istore(chunk.values[kGroup * kSteps + step.value], bytes);
+          });
+    });
+  }
+
+  template <int P, int T>
+  ZS_INLINE static void tile(const Chunk* chunk, size_t, const Activations& a, const size_t* at,
+                             F (*acc)[T]) {
+    I total[P][T];
+    const int8_t* x[T];
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+      x[t] = a.q + at[t];
+      unroll<P>([&](auto p) ZS_INLINE_LAMBDA { total[p][t] = V::izero(); });
+    });
+    for (int g = 0; g < kGroups; ++g) {
+      I part[P][T];
+      unroll<kSteps>([&](auto step) ZS_INLINE_LAMBDA {
+        I w[P];
+        unroll<P>([&](auto p)
+                      ZS_INLINE_LAMBDA { w[p] = V::iload(chunk[p].values[g * kSteps + step]); });
+        unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+          const I x4 = broadcast32(x[t] + g * C::kGroup + 4 * step);
+          unroll<P>([&](auto p) ZS_INLINE_LAMBDA {
+            V::template scaled_dot<C::kMax, step.value, kSteps>(total[p][t], part[p][t], w[p], x4,
+                                                                chunk[p].scales[g]);
+          });
+        });
+      });
+    }
+    I low[P][T];
+    if constexpr (kLow) {
+      unroll<P>([&](auto p) ZS_INLINE_LAMBDA { sum_low<T>(chunk[p].pairs, a, at, low[p]); });
+    }
+    unroll<P>([&](auto p) ZS_INLINE_LAMBDA {
+      finish<T>(chunk[p].d, chunk[p].dmin, a, at, total[p], low[p], acc[p]);
+    });
+  }
+
+  template <int T>
+  ZS_INLINE static void direct(const uint8_t* packed, size_t, const Activations& a,
+                               const size_t* at, F* acc) {
+    I scales[kGroups / 4], total[T], low[T];
+    C::template scales<V>(packed, scales);
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA { total[t] = V::izero(); });
+    unroll<C::kUnits>([&](auto unit) ZS_INLINE_LAMBDA {
+      I part[C::kUnitGroups][T];
+      C::template values<V, unit.value>(
+          packed, [&](auto slot, auto step, I bytes) ZS_INLINE_LAMBDA {
+            constexpr int kGroup = C::group(unit.value, slot.value);
+            unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+              const I x4 = broadcast32(a.q + at[t] + kGroup * C::kGroup + 4 * step.value);
+              V::template scaled_dot<C::kMax, step.value, kSteps>(total[t], part[slot][t], bytes,
+                                                                  x4, scale<kGroup>(scales));
+            });
+          });
+    });
+    if constexpr (kLow) {
+      I pairs[kGroups / 2];
+      make_pairs(packed, scales, pairs);
+      sum_low<T>(pairs, a, at, low);
+    }
+    F dmin = V::zero();
+    if constexpr (C::kMinimum) dmin = C::template minimum<V>(packed);
+    finish<T>(C::template scale<V>(packed), dmin, a, at, total, low, acc);
+  }
+
+ private:
+  ZS_INLINE static I broadcast32(const void* from) {
+    return V::iset1(static_cast<int32_t>(quant::load32(from)));
+  }
+  template <int G>
+  ZS_INLINE static I scale(const I* scales) {
+    constexpr int kByte = quant::byte_of_group(G);
+    return C::kSignedScales ? V::scale_s8(scales[G / 4], kByte) : V::scale_u8(scales[G / 4], kByte);
+  }
+  // What the sums of x are multiplied with, two groups a lane: minimums, or with a constant
+  // offset the scales themselves.
+  ZS_INLINE static void make_pairs(const uint8_t* packed, const I* scales, I* pairs) {
+    I bytes[kGroups / 4];
+    if constexpr (C::kMinimum) C::template minimums<V>(packed, bytes);
+    unroll<kGroups / 4>([&](auto i) ZS_INLINE_LAMBDA {
+      pairs[2 * i] = C::kMinimum ? V::even_u8(bytes[i]) : V::even_s8(scales[i]);
+      pairs[2 * i + 1] = C::kMinimum ? V::odd_u8(bytes[i]) : V::odd_s8(scales[i]);
+    });
+  }
+  template <int T>
+  ZS_INLINE static void sum_low(const I* pairs, const Activations& a, const size_t* at, I* low) {
+    const int16_t* all = C::kGroup == 16 ? a.sums16 : a.sums32;
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA { low[t] = V::izero(); });
+    unroll<kGroups / 2>([&](auto i) ZS_INLINE_LAMBDA {
+      unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+        low[t] = V::dot_pairs(low[t], pairs[i], broadcast32(all + at[t] / C::kGroup + 2 * i));
+      });
+    });
+  }
+  template <int T>
+  ZS_INLINE static void finish(F d, F dmin, const Activations& a, const size_t* at, I* total,
+                               const I* low, F* acc) {
+    unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
+      const F dx = V::set1(a.scales[at[t] / 256]);
+      if constexpr (kOffset != 0) total[t] = V::isub(total[t], times_offset(low[t]));
+      acc[t] = V::fma(V::mul(d, dx), V::from_int(total[t]), acc[t]);
+      if constexpr (C::kMinimum) {
+        acc[t] = V::fnma(V::mul(dmin, dx), V::from_int(low[t]), acc[t]);
+      }
+    });
+  }
+  ZS_INLINE static I times_offset(I low) {
+    static_assert((kOffset & (kOffset - 1)) == 0, "a shift multiplies");
+    int shift = 0;
+    for (int n = kOffset; n > 1; n /= 2) ++shift;
+    return V::ishl(low, shift);
+  }
+};
+
+}  // namespace
+}  // namespace zs::kernels

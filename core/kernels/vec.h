@@ -1,0 +1,58 @@
+// What a 16-lane vector class offers to the kernel templates. Each of vec_scalar.h,
+// vec_avx2.h and vec_avx512.h defines, in an anonymous namespace (so that the linker cannot
+// mix instruction sets), one struct (ScalarVec, Avx2Vec, Avx512Vec) with the static members
+// below; templates take it as `V`.
+//
+//   static constexpr bool kWide = ...;  // 32 registers of 16 lanes, not 16 of 8
+//   static constexpr int kTileTokens = ...;  // of one register tile of a matrix product
+//   static constexpr bool kSignedBytes = ...;  // see kSigned below
+//   using F = ...;   // 16 floats  (float[16], 2 x __m256, __m512)
+//   using I = ...;   // 16 int32; also 64 bytes, four per lane, the lowest first in memory
+//
+// floats:   F zero(); F set1(float); F load(const float*); void store(float*, F);
+//           F load_n(const float*, int n)   // 0 <= n <= 16; lanes >= n are 0 and not read
+//           void store_n(float*, F, int n)
+//           F load_f16(const uint16_t*); F load_bf16(const uint16_t*)
+//           void store_f16(uint16_t*, F)    // round to nearest even
+//           F add, sub, mul, div (F, F); F sqrt(F); F abs(F)
+//           F max(a, b)     // a > b ? a : b;  F min(a, b)  // a < b ? a : b
+//           F select_lt(a, b, x, y)  // a < b ? x : y
+//           F fma(a, b, c)  // a*b + c, one rounding;  F fnma(a, b, c)  // -(a*b) + c
+//           F from_int(I);  I round_int(F)  // nearest even; |x| < 2^31
+//           F round(F)      // nearest even; F pow2(F n)  // 2^n for integral n in -126..127
+//           float sum(F); float max_of(F)   // fixed tree: lane i with i+8, then 4, 2, 1
+// int32:    I izero(); I iset1(int32_t); I iload(const void*); void istore(void*, I)
+//           I iload_u16(const uint16_t*)    // widened to int32
+//           I iload_u8(const uint8_t*)
+//           I iadd, isub, imul, ior, imax (I, I); I iand(I, int32_t)
+//           I ishl(I, int); I ishr(I, int)  // each lane; right shift is logical
+//           F bits_to_float(I); I float_to_bits(F)  // reinterpretation
+//           int32_t isum(I)                 // of the 16 lanes
+//           int32_t imax_of(I)
+//           void store_i8(int8_t*, I)       // the low byte of each lane
+// bytes:    I lookup16(I index, const uint8_t* table)  // every byte of index is < 16
+//           I bsub(I, uint8_t)              // subtracts from every byte, modulo 256
+//           I even_u8(I), odd_u8(I), even_s8(I), odd_s8(I)
+//                                           // bytes 0, 2 or 1, 3 of a lane as two int16
+// integer products, exact: x holds in every lane the same 4 int8 in -127..127
+//           I dot_pairs(I acc, I pairs, I x)  // acc + sum of 2 int16 * int16
+//           void dot<Max, Index, Count>(I& total, I& part, I u, I x)
+//             // Step Index of Count: total += sum of 4 u * x, with bytes u in 0..Max. The sum
+//             // is in `total` only after the last step; `part` needs no initial value.
+//           void scaled_dot<Max, Index, Count>(I& total, I& part, I u, I x, I scale)
+//             // The same, times a scale of each lane that scale_u8 or scale_s8 made.
+//           I scale_u8(I bytes, int i), scale_s8(I bytes, int i)  // byte i of each lane
+//           Max = kSigned (255): bytes are signed. Where kSignedBytes is false they are
+//             stored plus 128 (signed_bytes(I) does that), and the caller subtracts 128 times
+//             the sum of x; where it is true they stay as they are.
+#pragma once
+
+#include "base/unroll.h"
+#include "quant/codec.h"
+
+namespace zs::kernels {
+
+using quant::kPanelRows;
+using quant::kSigned;
+
+}  // namespace zs::kernels

@@ -1,0 +1,35 @@
+// BF16: bfloat16 weights: the upper half of a float32.
+#pragma once
+
+#include <bit>
+
+#include "quant/codec.h"
+
+namespace zs::quant {
+namespace {
+
+struct BF16 {
+  struct Block {
+    uint16_t value;
+  };
+  static_assert(sizeof(Block) == 2);
+
+  static constexpr ActivationKind kActivations = ActivationKind::F32;
+  static constexpr int kBlockValues = 1;
+
+  static void decode(const Block& block, float* out) {
+    *out = std::bit_cast<float>(uint32_t{block.value} << 16);
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    std::memcpy(panel + 2 * row, &block.value, 2);
+  }
+
+  template <class V>
+  ZS_INLINE static typename V::F values(const uint8_t* panel) {
+    return V::load_bf16(reinterpret_cast<const uint16_t*>(panel));
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

@@ -1,0 +1,31 @@
+// F16: float16 weights.
+#pragma once
+
+#include "quant/codec.h"
+
+namespace zs::quant {
+namespace {
+
+struct F16 {
+  struct Block {
+    uint16_t value;
+  };
+  static_assert(sizeof(Block) == 2);
+
+  static constexpr ActivationKind kActivations = ActivationKind::F32;
+  static constexpr int kBlockValues = 1;
+
+  static void decode(const Block& block, float* out) { *out = half_to_float(block.value); }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    std::memcpy(panel + 2 * row, &block.value, 2);
+  }
+
+  template <class V>
+  ZS_INLINE static typename V::F values(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

@@ -1,0 +1,81 @@
+// Q2_K: 256 values of 2 bits in 16 groups, value = d * scale * q - dmin * minimum.
+#pragma once
+
+#include "quant/codec.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16], dmin[16] (f16), 4 vectors of scales and minimums, 16 vectors of values.
+struct Q2_K {
+  struct Block {
+    uint8_t scales[16];  // low half: scale of a group, high half: its minimum
+    uint8_t qs[64];      // of 128 values h, value 32 s + i: bits 2 s, 2 s + 1 of byte 32 h + i
+    uint16_t d, dmin;    // f16
+  };
+  static_assert(sizeof(Block) == 84);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
+  static constexpr int kBlockValues = 256;
+  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kMax = 3, kOffset = 0;
+  static constexpr bool kMinimum = true, kSignedScales = false;
+  static constexpr int kScaleLimit = 15, kMinimumLimit = 15;
+  static constexpr size_t kMinimums = 32, kScales = 64, kLow = kScales + 4 * kVectorBytes;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
+    for (int k = 0; k < kBlockValues; ++k) {
+      const int h = k / 128, s = k / 32 % 4, i = k % 32;
+      const float scale = d * static_cast<float>(block.scales[k / 16] & 15);
+      const float minimum = dmin * static_cast<float>(block.scales[k / 16] >> 4);
+      out[k] = scale * static_cast<float>(block.qs[32 * h + i] >> 2 * s & 3) - minimum;
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    put_half(panel + kMinimums, row, block.dmin);
+    for (size_t i = 0; i < 4; ++i) {
+      put_dword(panel + kScales + i * kVectorBytes, row,
+                interleave_groups(load32(block.scales + 4 * i)));
+    }
+    put_dwords(panel + kLow, row, block.qs, 16);
+  }
+
+  // A unit is every second group of 128 values: those that share bytes.
+  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    constexpr int kFirst = 8 * (Unit / 2) + 4 * (Unit % 2);
+    unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
+      const typename V::I packed = vector_at<V>(panel + kLow, kFirst + step);
+      unroll<4>([&](auto slot) ZS_INLINE_LAMBDA {
+        fn(slot, step, move_bits<V, 2 * slot.value, 0>(packed, 3));
+      });
+    });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+  template <class V>
+  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
+    return load_halves<V>(panel + kMinimums);
+  }
+  template <class V>
+  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
+    unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
+      out[i] = move_bits<V, 0, 0>(vector_at<V>(panel + kScales, i), 15);
+    });
+  }
+  template <class V>
+  ZS_INLINE static void minimums(const uint8_t* panel, typename V::I* out) {
+    unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
+      out[i] = move_bits<V, 4, 0>(vector_at<V>(panel + kScales, i), 15);
+    });
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

@@ -1,0 +1,83 @@
+// Q3_K: 256 values of 3 bits in 16 groups, value = d * (scale - 32) * (q - 4).
+#pragma once
+
+#include "quant/codec.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16] (f16), 3 vectors of scales, 16 vectors of low bits, 8 of third bits.
+struct Q3_K {
+  struct Block {
+    uint8_t hmask[32];   // bit g of byte i: third bit of value 32 g + i
+    uint8_t qs[64];      // of 128 values h, value 32 s + i: bits 2 s, 2 s + 1 of byte 32 h + i
+    uint8_t scales[12];  // scale 4 j + i: low 4 bits in a half of byte 4 (j % 2) + i (the low
+                         // one for j < 2), high bits in bits 2 j, 2 j + 1 of byte 8 + i
+    uint16_t d;          // f16
+  };
+  static_assert(sizeof(Block) == 110);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
+  static constexpr int kBlockValues = 256;
+  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kMax = 7, kOffset = 4;
+  static constexpr bool kMinimum = false, kSignedScales = true;
+  static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
+  static constexpr size_t kScales = 32, kLow = kScales + 3 * kVectorBytes,
+                          kHigh = kLow + 16 * kVectorBytes;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d);
+    for (int k = 0; k < kBlockValues; ++k) {
+      const int h = k / 128, s = k / 32 % 4, i = k % 32, g = k / 16;
+      const int low = block.qs[32 * h + i] >> 2 * s & 3;
+      const int high = block.hmask[i] >> (4 * h + s) & 1;
+      const int scale = (block.scales[g % 8] >> 4 * (g / 8) & 15) |
+                        (block.scales[8 + g % 4] >> 2 * (g / 4) & 3) << 4;
+      out[k] = d * static_cast<float>(scale - 32) * static_cast<float>((low | high << 2) - kOffset);
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    for (size_t i = 0; i < 3; ++i) {
+      put_dword(panel + kScales + i * kVectorBytes, row,
+                interleave_groups(load32(block.scales + 4 * i)));
+    }
+    put_dwords(panel + kLow, row, block.qs, 16);
+    put_dwords(panel + kHigh, row, block.hmask, 8);
+  }
+
+  // A unit is every second group of 128 values: those that share bytes.
+  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    constexpr int kFirstLow = 8 * (Unit / 2) + 4 * (Unit % 2), kFirstHigh = 4 * (Unit % 2);
+    unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
+      const typename V::I low = vector_at<V>(panel + kLow, kFirstLow + step);
+      const typename V::I high = vector_at<V>(panel + kHigh, kFirstHigh + step);
+      unroll<4>([&](auto slot) ZS_INLINE_LAMBDA {
+        constexpr int kBit = 4 * (Unit / 2) + slot.value;
+        fn(slot, step,
+           V::ior(move_bits<V, 2 * slot.value, 0>(low, 3), move_bits<V, kBit, 2>(high, 4)));
+      });
+    });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+  template <class V>
+  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
+    const typename V::I high = vector_at<V>(panel + kScales, 2);
+    unroll<4>([&](auto j) ZS_INLINE_LAMBDA {
+      const typename V::I low = vector_at<V>(panel + kScales, j % 2);
+      out[j] = V::bsub(V::ior(move_bits<V, 4 * (j.value / 2), 0>(low, 15),
+                              move_bits<V, 2 * j.value, 4>(high, 48)),
+                       32);
+    });
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

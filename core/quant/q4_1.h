@@ -1,0 +1,56 @@
+// Q4_1: 32 values of 4 bits, value = d * q + m.
+#pragma once
+
+#include "quant/nibbles.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16], m[16] (f16), 4 vectors of nibbles.
+struct Q4_1 {
+  struct Block {
+    uint16_t d;      // f16
+    uint16_t m;      // f16
+    uint8_t qs[16];  // nibbles.h
+  };
+  static_assert(sizeof(Block) == 20);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_32;
+  static constexpr int kBlockValues = 32;
+  static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
+  static constexpr int kMax = 15, kOffset = 0;
+  static constexpr bool kMinimum = true;
+  static constexpr size_t kMinimums = 32, kLow = 64;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d);
+    const float m = half_to_float(block.m);
+    for (int i = 0; i < kBlockValues; ++i) {
+      out[i] = d * static_cast<float>(nibble(block.qs, i)) + m;
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    put_half(panel + kMinimums, row, block.m);
+    put_dwords(panel + kLow, row, block.qs, kNibbleVectors);
+  }
+
+  static constexpr int group(int, int) { return 0; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    nibble_values<V>(panel + kLow, [&](auto step, typename V::I bytes)
+                                       ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+  template <class V>
+  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
+    return load_halves<V>(panel + kMinimums);
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

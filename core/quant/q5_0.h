@@ -1,0 +1,54 @@
+// Q5_0: 32 values of 5 bits, value = d * (q - 16).
+#pragma once
+
+#include "quant/nibbles.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16] (f16), a vector of fifth bits, 4 vectors of nibbles.
+struct Q5_0 {
+  struct Block {
+    uint16_t d;      // f16
+    uint8_t qh[4];   // fifth bit of value i: bit i
+    uint8_t qs[16];  // nibbles.h
+  };
+  static_assert(sizeof(Block) == 22);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_32;
+  static constexpr int kBlockValues = 32;
+  static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
+  static constexpr int kMax = 31, kOffset = 16;
+  static constexpr bool kMinimum = false;
+  static constexpr size_t kHigh = 32, kLow = 96;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d);
+    const uint32_t high = load32(block.qh);
+    for (int i = 0; i < kBlockValues; ++i) {
+      out[i] = d * static_cast<float>((nibble(block.qs, i) | int(high >> i & 1) << 4) - kOffset);
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    put_dword(panel + kHigh, row, interleave_bits(load32(block.qh)));
+    put_dwords(panel + kLow, row, block.qs, kNibbleVectors);
+  }
+
+  static constexpr int group(int, int) { return 0; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    const typename V::I high = vector_at<V>(panel + kHigh, 0);
+    nibble_values_5bit<V>(panel + kLow, high, [&](auto step, typename V::I bytes) ZS_INLINE_LAMBDA {
+      fn(Index<0>{}, step, bytes);
+    });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

@@ -1,0 +1,81 @@
+// Q5_K: 256 values of 5 bits in 8 groups, value = d * scale * q - dmin * minimum.
+#pragma once
+
+#include "quant/scales6.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16], dmin[16] (f16), 3 vectors of scales (scales6.h), 8 vectors of fifth bits,
+// 32 vectors of nibbles.
+struct Q5_K {
+  struct Block {
+    uint16_t d, dmin;    // f16
+    uint8_t scales[12];  // scales6.h
+    uint8_t qh[32];      // bit g of byte i: fifth bit of value i of group g
+    uint8_t qs[128];     // 4 x 32 bytes: low halves group 2h, high halves group 2h + 1
+  };
+  static_assert(sizeof(Block) == 176);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
+  static constexpr int kBlockValues = 256;
+  static constexpr int kGroup = 32, kUnits = 4, kUnitGroups = 2;
+  static constexpr int kMax = 31, kOffset = 0;
+  static constexpr bool kMinimum = true, kSignedScales = false;
+  static constexpr int kScaleLimit = 63, kMinimumLimit = 63;
+  static constexpr size_t kMinimums = 32, kScales = 64, kHigh = kScales + 3 * kVectorBytes,
+                          kLow = kHigh + 8 * kVectorBytes;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
+    for (int g = 0; g < 8; ++g) {
+      const float scale = d * static_cast<float>(scale6(block.scales, g));
+      const float minimum = dmin * static_cast<float>(minimum6(block.scales, g));
+      const uint8_t* qs = block.qs + 32 * (g / 2);
+      for (int i = 0; i < 32; ++i) {
+        const int q = (qs[i] >> 4 * (g % 2) & 15) | (block.qh[i] >> g & 1) << 4;
+        out[32 * g + i] = scale * static_cast<float>(q) - minimum;
+      }
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    put_half(panel + kMinimums, row, block.dmin);
+    pack_scales6(block.scales, panel + kScales, row);
+    put_dwords(panel + kHigh, row, block.qh, 8);
+    put_dwords(panel + kLow, row, block.qs, 32);
+  }
+
+  static constexpr int group(int unit, int slot) { return 2 * unit + slot; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    unroll<8>([&](auto step) ZS_INLINE_LAMBDA {
+      const typename V::I low = vector_at<V>(panel + kLow, 8 * Unit + step);
+      const typename V::I high = vector_at<V>(panel + kHigh, step);
+      fn(Index<0>{}, step,
+         V::ior(move_bits<V, 0, 0>(low, 0x0f), move_bits<V, 2 * Unit, 4>(high, 0x10)));
+      fn(Index<1>{}, step,
+         V::ior(move_bits<V, 4, 0>(low, 0x0f), move_bits<V, 2 * Unit + 1, 4>(high, 0x10)));
+    });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+  template <class V>
+  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
+    return load_halves<V>(panel + kMinimums);
+  }
+  template <class V>
+  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
+    unpack_scales6<V>(panel + kScales, out);
+  }
+  template <class V>
+  ZS_INLINE static void minimums(const uint8_t* panel, typename V::I* out) {
+    unpack_minimums6<V>(panel + kScales, out);
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant

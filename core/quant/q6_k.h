@@ -1,0 +1,77 @@
+// Q6_K: 256 values of 6 bits in 16 groups, value = d * scale * (q - 32).
+#pragma once
+
+#include "quant/codec.h"
+
+namespace zs::quant {
+namespace {
+
+// Panel block: d[16] (f16), 4 vectors of scales, 32 vectors of low halves, 16 of high bits.
+struct Q6_K {
+  struct Block {
+    // Of 128 values h, value 32 s + i has its low 4 bits in a half (low for s < 2) of byte
+    // 64 h + 32 (s % 2) + i of ql, and the others in bits 2 s, 2 s + 1 of byte 32 h + i of qh.
+    uint8_t ql[128], qh[64];
+    int8_t scales[16];
+    uint16_t d;  // f16
+  };
+  static_assert(sizeof(Block) == 210);
+
+  static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
+  static constexpr int kBlockValues = 256;
+  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kMax = 63, kOffset = 32;
+  static constexpr bool kMinimum = false, kSignedScales = true;
+  static constexpr int kScaleLimit = 128, kMinimumLimit = 0;
+  static constexpr size_t kScales = 32, kLow = kScales + 4 * kVectorBytes,
+                          kHigh = kLow + 32 * kVectorBytes;
+
+  static void decode(const Block& block, float* out) {
+    const float d = half_to_float(block.d);
+    for (int k = 0; k < kBlockValues; ++k) {
+      const int h = k / 128, s = k / 32 % 4, i = k % 32;
+      const int low = block.ql[64 * h + 32 * (s % 2) + i] >> 4 * (s / 2) & 15;
+      const int high = block.qh[32 * h + i] >> 2 * s & 3;
+      const float scale = d * static_cast<float>(block.scales[k / 16]);
+      out[k] = scale * static_cast<float>((low | high << 4) - kOffset);
+    }
+  }
+
+  static void pack(const Block& block, uint8_t* panel, int row) {
+    put_half(panel, row, block.d);
+    for (size_t i = 0; i < 4; ++i) {
+      put_dword(panel + kScales + i * kVectorBytes, row,
+                interleave_groups(load32(block.scales + 4 * i)));
+    }
+    put_dwords(panel + kLow, row, block.ql, 32);
+    put_dwords(panel + kHigh, row, block.qh, 16);
+  }
+
+  // A unit is every second group of 128 values: those that share high bytes.
+  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  template <class V, int Unit, class Fn>
+  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+    constexpr int kFirstLow = 16 * (Unit / 2) + 4 * (Unit % 2);
+    constexpr int kFirstHigh = 8 * (Unit / 2) + 4 * (Unit % 2);
+    unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
+      const typename V::I a = vector_at<V>(panel + kLow, kFirstLow + step);
+      const typename V::I b = vector_at<V>(panel + kLow, kFirstLow + 8 + step);
+      const typename V::I high = vector_at<V>(panel + kHigh, kFirstHigh + step);
+      fn(Index<0>{}, step, V::ior(move_bits<V, 0, 0>(a, 15), move_bits<V, 0, 4>(high, 48)));
+      fn(Index<1>{}, step, V::ior(move_bits<V, 0, 0>(b, 15), move_bits<V, 2, 4>(high, 48)));
+      fn(Index<2>{}, step, V::ior(move_bits<V, 4, 0>(a, 15), move_bits<V, 4, 4>(high, 48)));
+      fn(Index<3>{}, step, V::ior(move_bits<V, 4, 0>(b, 15), move_bits<V, 6, 4>(high, 48)));
+    });
+  }
+  template <class V>
+  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
+    return load_halves<V>(panel);
+  }
+  template <class V>
+  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
+    unroll<4>([&](auto i) ZS_INLINE_LAMBDA { out[i] = vector_at<V>(panel + kScales, i); });
+  }
+};
+
+}  // namespace
+}  // namespace zs::quant
