@@ -1,0 +1,15 @@
+// Every binding file defines one of these; module.cpp calls them in order.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace zs::bind {
+
+void errors(nanobind::module_& m);
+void gguf(nanobind::module_& m);
+void quant(nanobind::module_& m);
+void kernels(nanobind::module_& m);
+void graph(nanobind::module_& m);
+void sample(nanobind::module_& m);
+
+}  // namespace zs::bind

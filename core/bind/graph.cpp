@@ -1,0 +1,295 @@
+// Engine: load a tape over a model file, keep sequences, run steps.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+
+#include <mutex>
+
+#include "base/error.h"
+#include "bind/bind.h"
+#include "gguf/types.h"
+#include "graph/engine.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace zs::bind {
+namespace {
+
+using graph::Engine;
+using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+
+graph::Attribute attribute(nb::handle value) {
+  if (nb::isinstance<nb::bool_>(value)) return nb::cast<bool>(value);
+  if (nb::isinstance<nb::int_>(value)) return nb::cast<int64_t>(value);
+  if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
+  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  std::vector<double> list;
+  for (nb::handle item : value) list.push_back(nb::cast<double>(item));
+  return list;
+}
+
+std::vector<int> indices(nb::handle sequence) {
+  std::vector<int> list;
+  for (nb::handle item : sequence) list.push_back(nb::cast<int>(item));
+  return list;
+}
+
+// From zerostall.tape.Tape, read by its field names.
+graph::TapeSpec tape_spec(nb::object tape) {
+  graph::TapeSpec spec;
+  for (nb::handle width : tape.attr("widths")) spec.widths.push_back(nb::cast<int64_t>(width));
+  for (nb::handle op : tape.attr("ops")) {
+    graph::OpSpec& o = spec.ops.emplace_back();
+    o.kind = nb::cast<std::string>(op.attr("kind"));
+    o.inputs = indices(op.attr("inputs"));
+    o.outputs = indices(op.attr("outputs"));
+    for (nb::handle weight : op.attr("weights")) {
+      graph::WeightRef& ref = o.weights.emplace_back();
+      if (weight.is_none()) continue;
+      ref.name = nb::cast<std::string>(weight.attr("name"));
+      ref.row_begin = nb::cast<int64_t>(weight.attr("row_begin"));
+      nb::object end = weight.attr("row_end");
+      ref.row_end = end.is_none() ? -1 : nb::cast<int64_t>(end);
+    }
+    for (auto [name, value] : nb::cast<nb::dict>(op.attr("attrs"))) {
+      o.attrs.emplace(nb::cast<std::string>(name), attribute(value));
+    }
+  }
+  return spec;
+}
+
+kernels::KvType kv_type(const std::string& name) {
+  if (name == "f16") return kernels::KvType::F16;
+  if (name == "f32") return kernels::KvType::F32;
+  throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16 or f32");
+}
+
+// The engine runs one step at a time; the lock is taken with the GIL released.
+struct BoundEngine {
+  std::mutex lock;
+  std::unique_ptr<Engine> engine;
+};
+
+graph::EngineOptions engine_options(int threads, size_t context, size_t max_batch, size_t kv_tokens,
+                                    const std::string& kv) {
+  graph::EngineOptions options;
+  options.threads = threads;
+  options.context = context;
+  options.max_batch = max_batch;
+  options.kv_tokens = kv_tokens;
+  options.kv_type = kv_type(kv);
+  return options;
+}
+
+void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object tape, int threads,
+                 size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
+                 std::optional<std::string> isa, std::optional<nb::callable> progress) {
+  graph::TapeSpec spec = tape_spec(std::move(tape));
+  graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
+  options.isa = isa.value_or("");
+  std::unique_ptr<Engine> engine;
+  {
+    nb::gil_scoped_release release;
+    engine = std::make_unique<Engine>(
+        std::move(file), std::move(spec), options, [&](size_t done, size_t total) {
+          nb::gil_scoped_acquire acquire;
+          if (PyErr_CheckSignals() != 0) {
+            throw Error(ErrorKind::Interrupted, "loading was interrupted");
+          }
+          if (progress) (*progress)(done, total);
+        });
+  }
+  new (self) BoundEngine;
+  self->engine = std::move(engine);
+}
+
+bool signal_pending() {
+  nb::gil_scoped_acquire acquire;
+  return PyErr_CheckSignals() != 0;
+}
+
+Logits step(BoundEngine& self, const Tokens& tokens, const Tokens& sequences, const Tokens& rows) {
+  const size_t vocab = self.engine->program().vocab();
+  const size_t count = rows.size();
+  float* copy = nullptr;
+  {
+    nb::gil_scoped_release release;
+    std::lock_guard guard(self.lock);
+    const float* logits =
+        self.engine->step({tokens.data(), tokens.size()}, {sequences.data(), sequences.size()},
+                          {rows.data(), rows.size()}, signal_pending);
+    copy = new float[count * vocab + 1];
+    std::copy_n(logits, count * vocab, copy);
+  }
+  nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  return Logits(copy, {count, vocab}, owner);
+}
+
+nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
+  nb::dict d;
+  d["name"] = ref.name;
+  const gguf::TensorInfo* tensor = engine.program().file().find(ref.name);
+  if (!tensor) return d;
+  nb::list shape;
+  for (int i = tensor->n_dims; i-- > 0;) shape.append(tensor->dims[i]);
+  const auto* type = gguf::ggml_type(tensor->type);
+  const int64_t rows = static_cast<int64_t>(tensor->dims[1]);
+  const int64_t end = ref.row_end < 0 ? rows : ref.row_end;
+  d["shape"] = shape;
+  d["row_begin"] = ref.row_begin;
+  d["row_end"] = end;
+  d["format"] = type ? std::string(type->name) : std::to_string(tensor->type);
+  d["bytes"] = tensor->bytes / (rows ? rows : 1) * (end - ref.row_begin);
+  return d;
+}
+
+nb::list describe(BoundEngine& self) {
+  const Engine& engine = *self.engine;
+  const auto& tape = engine.program().tape();
+  nb::list ops;
+  for (size_t i = 0; i < tape.ops.size(); ++i) {
+    const graph::OpSpec& spec = tape.ops[i];
+    const auto buffers = [&](const std::vector<int>& list) {
+      nb::list out;
+      for (const int b : list) {
+        nb::dict d;
+        d["buffer"] = b;
+        d["width"] = tape.widths[b];
+        d["offset"] = engine.program().buffers().offsets[b];
+        out.append(d);
+      }
+      return out;
+    };
+    nb::list weights;
+    for (const auto& ref : spec.weights) {
+      if (!ref.name.empty()) weights.append(describe_weight(engine, ref));
+    }
+    const graph::Op& op = *engine.program().ops()[i];
+    nb::dict d;
+    d["op"] = spec.kind;
+    d["inputs"] = buffers(spec.inputs);
+    d["outputs"] = buffers(spec.outputs);
+    d["weights"] = weights;
+    d["shared_scratch"] = op.shared_scratch();
+    d["thread_scratch"] = op.private_scratch();
+    d["time_us"] = static_cast<double>(engine.op_ns()[i]) / 1000.0;
+    ops.append(d);
+  }
+  return ops;
+}
+
+nb::dict memory_dict(const graph::Memory& memory) {
+  nb::dict d;
+  d["weights"] = memory.weights;
+  d["buffers"] = memory.buffers;
+  d["scratch"] = memory.scratch;
+  d["kv_cache"] = memory.kv_cache;
+  return d;
+}
+
+}  // namespace
+
+void graph(nb::module_& m) {
+  m.def(
+      "plan_memory",
+      [](std::shared_ptr<gguf::File> file, nb::object tape, int threads, size_t context,
+         size_t max_batch, size_t kv_tokens, const std::string& kv) {
+        const graph::Program program(std::move(file), tape_spec(std::move(tape)),
+                                     engine_options(threads, context, max_batch, kv_tokens, kv));
+        return memory_dict(program.memory());
+      },
+      "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096, "max_batch"_a = 512,
+      "kv_tokens"_a = 0, "kv_type"_a = "f16",
+      nb::sig(
+          "def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, "
+          "max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16') -> dict[str, int]"),
+      "What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and\n"
+      "kv_cache. Raises what Engine raises.");
+  nb::class_<BoundEngine>(
+      m, "Engine",
+      "A loaded model: packed weights, KV cache and threads. Steps from several "
+      "Python threads take turns.")
+      .def("__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
+           "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
+           "progress"_a = nb::none(),
+           nb::sig(
+               "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
+               "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
+               "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
+               "None) -> None"),
+           "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
+           "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
+           "positions of all sequences together (0: context). progress(done, total) is called\n"
+           "in bytes while packing. Raises ModelFormatError, UnsupportedModelError,\n"
+           "OutOfBudgetError or InvalidRequestError.")
+      .def(
+          "open_sequence",
+          [](BoundEngine& self) {
+            nb::gil_scoped_release release;
+            std::lock_guard guard(self.lock);
+            return self.engine->open_sequence();
+          },
+          "Start an empty sequence; returns its number.")
+      .def(
+          "close_sequence",
+          [](BoundEngine& self, int sequence) {
+            nb::gil_scoped_release release;
+            std::lock_guard guard(self.lock);
+            self.engine->close_sequence(sequence);
+          },
+          "sequence"_a, "Free a sequence and its cache pages.")
+      .def(
+          "length",
+          [](BoundEngine& self, int sequence) {
+            nb::gil_scoped_release release;
+            std::lock_guard guard(self.lock);
+            return self.engine->length(sequence);
+          },
+          "sequence"_a, "Tokens a sequence holds.")
+      .def(
+          "truncate",
+          [](BoundEngine& self, int sequence, size_t length) {
+            nb::gil_scoped_release release;
+            std::lock_guard guard(self.lock);
+            self.engine->truncate(sequence, length);
+          },
+          "sequence"_a, "length"_a, "Forget all but the first `length` tokens of a sequence.")
+      .def("step", &step, "tokens"_a, "sequences"_a, "rows"_a,
+           "Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence "
+           "are\n"
+           "neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked\n"
+           "for. After an error or a signal every sequence is as before. Raises\n"
+           "InvalidRequestError, ContextLengthError, OutOfBudgetError or KeyboardInterrupt.")
+      .def("describe", &describe, nb::sig("def describe(self) -> list[dict[str, typing.Any]]"),
+           "The operators in order: buffers, weights, scratch bytes and microseconds so far.")
+      .def(
+          "memory", [](BoundEngine& self) { return memory_dict(self.engine->program().memory()); },
+          nb::sig("def memory(self) -> dict[str, int]"),
+          "Bytes of weights, buffers, scratch and the reserved KV cache.")
+      .def_prop_ro(
+          "steps", [](BoundEngine& self) { return self.engine->steps(); }, "Steps run so far.")
+      .def_prop_ro(
+          "vocab_size", [](BoundEngine& self) { return self.engine->program().vocab(); },
+          "Width of a row of logits.")
+      .def_prop_ro(
+          "max_batch", [](BoundEngine& self) { return self.engine->program().options().max_batch; },
+          "The most tokens of one step.")
+      .def_prop_ro(
+          "max_logits", [](BoundEngine& self) { return self.engine->program().max_rows(); },
+          "The most rows of logits of one step.")
+      .def_prop_ro(
+          "context", [](BoundEngine& self) { return self.engine->program().options().context; },
+          "The most positions of one sequence.")
+      .def_prop_ro(
+          "threads", [](BoundEngine& self) { return self.engine->threads(); },
+          "Threads that compute, the caller included.")
+      .def_prop_ro(
+          "isa", [](BoundEngine& self) { return kernels::isa_name(self.engine->isa()); },
+          "The instruction set in use.");
+}
+
+}  // namespace zs::bind

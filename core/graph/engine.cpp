@@ -1,0 +1,169 @@
+// Load: build operators, plan buffers, pack weights. Step: every thread walks the tape.
+#include "graph/engine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+
+namespace zs::graph {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kPollInterval = std::chrono::milliseconds(20);
+
+[[noreturn]] void invalid(const std::string& what) {
+  throw Error(ErrorKind::InvalidRequest, what);
+}
+
+const kernels::Table& kernels_for(const std::string& isa) {
+  if (isa.empty()) return kernels::select();
+  for (const auto known : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
+    if (isa != kernels::isa_name(known)) continue;
+    if (const kernels::Table* table = kernels::table(known)) return *table;
+    invalid("isa '" + isa + "' is not one this CPU has");
+  }
+  invalid("isa '" + isa + "' is unknown; expected scalar, avx2 or avx512");
+}
+
+}  // namespace
+
+Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
+               const std::function<void(size_t, size_t)>& progress)
+    : program_(std::move(file), std::move(tape), options),
+      kernels_(&kernels_for(options.isa)),
+      pool_(options.threads) {
+  const size_t count = program_.ops().size();
+  activations_ = AlignedBuffer(program_.buffers().bytes, "activations");
+  for (const size_t offset : program_.buffers().offsets) {
+    buffers_.push_back(reinterpret_cast<float*>(activations_.data() + offset));
+  }
+  const size_t shared = program_.shared_scratch(), each = program_.private_scratch();
+  scratch_ = AlignedBuffer(shared + each * pool_.size(), "scratch");
+  for (int t = 0; t < pool_.size(); ++t) private_.push_back(scratch_.data() + shared + t * each);
+  logits_ = AlignedBuffer(program_.max_rows() * program_.vocab() * sizeof(float), "logits");
+  kv_ = std::make_unique<kv::KvCache>(program_.layers(), options.kv_type, options.cache_tokens(),
+                                      options.context);
+  counters_ = std::make_unique<std::atomic<uint32_t>[]>(count * kCountersPerOp);
+  op_ns_.assign(count, 0);
+  program_.weights().load(pool_, progress);
+}
+
+void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
+                   std::span<const int32_t> rows) const {
+  if (tokens.empty() || tokens.size() > program_.options().max_batch) {
+    invalid("a step takes 1 to " + std::to_string(program_.options().max_batch) + " tokens, got " +
+            std::to_string(tokens.size()));
+  }
+  if (sequences.size() != tokens.size()) invalid("tokens and sequences must have the same length");
+  for (const int32_t id : tokens) {
+    if (id < 0 || static_cast<size_t>(id) >= program_.vocab()) {
+      invalid("token id " + std::to_string(id) + " is outside the vocabulary of " +
+              std::to_string(program_.vocab()));
+    }
+  }
+  if (rows.size() > program_.max_rows()) {
+    invalid("a step gives at most " + std::to_string(program_.max_rows()) +
+            " rows of logits, asked for " + std::to_string(rows.size()));
+  }
+  for (const int32_t row : rows) {
+    if (row < 0 || static_cast<size_t>(row) >= tokens.size()) {
+      invalid("row " + std::to_string(row) + " is outside the batch of " +
+              std::to_string(tokens.size()));
+    }
+  }
+}
+
+std::vector<Run> Engine::runs(std::span<const int32_t> sequences) const {
+  std::vector<Run> runs;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (!runs.empty() && runs.back().sequence == sequences[i]) {
+      ++runs.back().count;
+      continue;
+    }
+    for (const Run& run : runs) {
+      if (run.sequence == sequences[i]) invalid("the tokens of a sequence must be neighbours");
+    }
+    runs.push_back({sequences[i], i, 1, static_cast<int64_t>(kv_->length(sequences[i]))});
+  }
+  return runs;
+}
+
+const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
+                          std::span<const int32_t> rows, const std::function<bool()>& interrupted) {
+  check(tokens, sequences, rows);
+  const std::vector<Run> batch = runs(sequences);
+  std::vector<int32_t> positions(tokens.size());
+  const auto undo = [&] {
+    for (const Run& run : batch) kv_->truncate(run.sequence, run.first_position);
+  };
+  try {
+    for (const Run& run : batch) {
+      kv_->reserve(run.sequence, run.first_position + run.count);
+      for (size_t i = 0; i < run.count; ++i) {
+        positions[run.begin + i] = static_cast<int32_t>(run.first_position + i);
+      }
+    }
+  } catch (...) {
+    undo();
+    throw;
+  }
+  Step step;
+  step.kernels = kernels_;
+  step.pool = &pool_;
+  step.kv = kv_.get();
+  step.tokens = tokens.size();
+  step.ids = tokens.data();
+  step.positions = positions.data();
+  step.runs = &batch;
+  step.rows = rows.data();
+  step.row_count = rows.size();
+  step.logits = logits_.floats();
+  step.buffers = buffers_.data();
+  step.shared = scratch_.data();
+  step.private_ = private_.data();
+  step.counters = counters_.get();
+  if (!execute(step, interrupted)) {
+    undo();
+    throw Error(ErrorKind::Interrupted, "the step was interrupted; the sequence is unchanged");
+  }
+  for (const Run& run : batch) kv_->commit(run.sequence, run.first_position + run.count);
+  ++steps_;
+  return logits_.floats();
+}
+
+bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
+  const auto& ops = program_.ops();
+  for (size_t i = 0; i < ops.size() * kCountersPerOp; ++i) {
+    counters_[i].store(0, std::memory_order_relaxed);
+  }
+  // Without rows asked for, the head has nothing to do.
+  const size_t count = ops.size() - (step.row_count == 0 ? 1 : 0);
+  // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
+  // all threads leave behind the same barrier.
+  std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
+  pool_.run([&](int thread) {
+    Worker worker{step, thread, pool_.size()};
+    auto begun = Clock::now();
+    auto polled = begun;
+    for (size_t i = 0; i < count; ++i) {
+      worker.counters_used = static_cast<uint32_t>(i) * kCountersPerOp;
+      ops[i]->run(worker);
+      if (thread == 0 && begun - polled > kPollInterval) {
+        polled = begun;
+        if (interrupted()) last.store(i, std::memory_order_relaxed);
+      }
+      worker.barrier();
+      if (thread == 0) {
+        const auto now = Clock::now();
+        op_ns_[i] += std::chrono::nanoseconds(now - begun).count();
+        begun = now;
+      }
+      if (i >= last.load(std::memory_order_relaxed)) return;
+    }
+  });
+  return last.load() == std::numeric_limits<size_t>::max();
+}
+
+}  // namespace zs::graph

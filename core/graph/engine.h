@@ -1,0 +1,64 @@
+// Compiles a tape and runs it: owns weights, buffers, cache and threads.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/aligned.h"
+#include "base/thread_pool.h"
+#include "gguf/file.h"
+#include "graph/program.h"
+#include "kernels/table.h"
+#include "kv/cache.h"
+
+namespace zs::graph {
+
+class Engine {
+ public:
+  // `progress(done, total)` follows the packing in bytes; it may throw to give up.
+  Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
+         const std::function<void(size_t, size_t)>& progress);
+
+  int open_sequence() { return kv_->open(); }
+  void close_sequence(int sequence) { kv_->close(sequence); }
+  size_t length(int sequence) const { return kv_->length(sequence); }
+  void truncate(int sequence, size_t length) { kv_->truncate(sequence, length); }
+
+  // Runs the tape over a batch: token i continues sequences[i]. Returns the logits of the batch
+  // rows asked for, [rows, vocab], valid until the next step. `interrupted` is polled every few
+  // milliseconds; when it returns true the step stops with Interrupted. After any error the
+  // sequences are as before the step.
+  const float* step(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
+                    std::span<const int32_t> rows, const std::function<bool()>& interrupted);
+
+  const Program& program() const { return program_; }
+  int threads() const { return pool_.size(); }
+  kernels::Isa isa() const { return kernels_->isa; }
+  // Nanoseconds each operator has taken in all steps so far.
+  const std::vector<uint64_t>& op_ns() const { return op_ns_; }
+  uint64_t steps() const { return steps_; }
+
+ private:
+  std::vector<Run> runs(std::span<const int32_t> sequences) const;
+  void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
+             std::span<const int32_t> rows) const;
+  bool execute(Step& step, const std::function<bool()>& interrupted);
+
+  Program program_;
+  const kernels::Table* kernels_;
+  ThreadPool pool_;
+  std::unique_ptr<kv::KvCache> kv_;
+  AlignedBuffer activations_, scratch_, logits_;
+  std::vector<float*> buffers_;
+  std::vector<uint8_t*> private_;
+  std::unique_ptr<std::atomic<uint32_t>[]> counters_;
+  std::vector<uint64_t> op_ns_;
+  uint64_t steps_ = 0;
+};
+
+}  // namespace zs::graph

@@ -1,0 +1,120 @@
+// The three phases: gate and up, quantise, down.
+#include "graph/gated_ffn.h"
+
+#include <algorithm>
+
+namespace zs::graph {
+namespace {
+
+// Splits the panels of all groups among threads: contiguous parts with few tokens (each thread
+// streams its own memory), dynamic chunks with many. Calls fn(group, panel_begin, panel_end).
+template <class Panels, class Fn>
+void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, Panels&& panels,
+                  Fn&& fn) {
+  auto& counter = worker.counter();
+  if (groups.empty()) return;
+  const size_t each = panels(groups[0]), total = each * groups.size();
+  size_t tokens = 0;
+  for (const auto& group : groups) tokens += group.tokens;
+  const auto part = [&](size_t begin, size_t end) {
+    while (begin < end) {
+      const size_t group = begin / each, first = begin % each;
+      const size_t last = std::min(each, first + end - begin);
+      fn(groups[group], first, last);
+      begin += last - first;
+    }
+  };
+  if (tokens <= kDecodeTokens * 8) {
+    const Range r = worker.share(total);
+    part(r.begin, r.end);
+    return;
+  }
+  const size_t chunk = std::clamp<size_t>(total / (size_t(worker.threads) * 16), 1, each);
+  for (size_t begin; (begin = counter.fetch_add(chunk, std::memory_order_relaxed)) < total;) {
+    part(begin, std::min(begin + chunk, total));
+  }
+}
+
+}  // namespace
+
+kernels::Activation parse_activation(BuildContext& build) {
+  const std::string name = build.attrs.text("act", "silu");
+  if (name == "silu") return kernels::Activation::Silu;
+  if (name == "gelu") return kernels::Activation::Gelu;
+  if (name == "gelu_tanh") return kernels::Activation::GeluTanh;
+  build.attrs.fail("act is '" + name + "', expected silu, gelu or gelu_tanh");
+}
+
+GatedFfn::GatedFfn(const Group& shape, kernels::Activation act, size_t max_tokens, size_t max_pairs)
+    : act_(act),
+      d_model_(shape.down.rows),
+      d_ff_(shape.down.columns),
+      in_(shape.up.columns, max_tokens),
+      hidden_(shape.down.columns, max_pairs) {
+  if (shape.gate.rows) in_.need(shape.gate.format);
+  in_.need(shape.up.format);
+  hidden_.need(shape.down.format);
+  hidden_memory_ = round_up(in_.bytes(), 64);
+  gate_ = hidden_memory_ + round_up(hidden_.bytes(), 64);
+  const size_t floats = round_up(max_pairs * d_ff_ * sizeof(float), 64);
+  up_ = gate_ + floats;
+  end_ = up_ + (shape.gate.rows ? floats : 0);
+}
+
+void GatedFfn::gate_up(Worker& worker, const float* x, std::span<const Group> groups,
+                       uint8_t* memory) const {
+  float* gate_all = reinterpret_cast<float*>(memory + gate_);
+  float* up_all = reinterpret_cast<float*>(memory + up_);
+  share_panels(
+      worker, groups, [](const Group& g) { return g.up.panels(); },
+      [&](const Group& g, size_t begin, size_t end) {
+        const bool gated = g.gate.data != nullptr;
+        // Ungated: up goes where gate would, and the activation takes it alone.
+        float* gate = gate_all + g.first_pair * d_ff_;
+        float* up = gated ? up_all + g.first_pair * d_ff_ : gate;
+        Product product{&g.up,  in_.view(g.up.format, x, memory), g.row_index, g.tokens, up, d_ff_,
+                        nullptr};
+        run_panels(worker.kernels(), product, begin, end, worker.scratch());
+        if (gated) {
+          product.weight = &g.gate;
+          product.activations = in_.view(g.gate.format, x, memory);
+          product.out = gate;
+          run_panels(worker.kernels(), product, begin, end, worker.scratch());
+        }
+        const size_t row = begin * quant::kPanelRows;
+        const size_t n = std::min(end * quant::kPanelRows, d_ff_) - row;
+        for (size_t t = 0; t < g.tokens; ++t) {
+          float* hidden = gate + t * d_ff_ + row;
+          worker.kernels().activate(act_, hidden, gated ? up + t * d_ff_ + row : nullptr, hidden,
+                                    n);
+        }
+      });
+}
+
+void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups, float* out,
+                   uint8_t* memory) const {
+  gate_up(worker, x, groups, memory);
+  worker.barrier();
+  const float* hidden = reinterpret_cast<const float*>(memory + gate_);
+  size_t pairs = 0;
+  for (const Group& g : groups) pairs += g.tokens;
+  if (hidden_.quantised()) {
+    hidden_.fill_shared(worker, hidden, pairs, memory + hidden_memory_);
+    worker.barrier();
+  }
+  share_panels(
+      worker, groups, [](const Group& g) { return g.down.panels(); },
+      [&](const Group& g, size_t begin, size_t end) {
+        const Product product{
+            &g.down,
+            hidden_.view(g.down.format, hidden, memory + hidden_memory_, g.first_pair),
+            nullptr,
+            g.tokens,
+            out + g.first_pair * d_model_,
+            d_model_,
+            nullptr};
+        run_panels(worker.kernels(), product, begin, end, worker.scratch());
+      });
+}
+
+}  // namespace zs::graph

@@ -1,0 +1,67 @@
+// A tape made ready to run: its operators, checked and bound to weights, and what memory they
+// will take. Compiling packs and allocates nothing large, so it also answers "will it fit?".
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gguf/file.h"
+#include "graph/op.h"
+#include "graph/planner.h"
+#include "graph/weights.h"
+#include "kernels/table.h"
+#include "kv/cache.h"
+
+namespace zs::graph {
+
+struct EngineOptions {
+  int threads = 1;
+  size_t context = 4096;   // positions of one sequence
+  size_t max_batch = 512;  // tokens of one step, at most kernels::kMaxTokens
+  size_t kv_tokens = 0;    // positions of all sequences together; 0: context
+  kernels::KvType kv_type = kernels::KvType::F16;
+  std::string isa;  // empty: the best the CPU has, or ZEROSTALL_ISA
+
+  size_t cache_tokens() const { return kv_tokens > context ? kv_tokens : context; }
+};
+
+// Bytes.
+struct Memory {
+  size_t weights = 0;   // packed
+  size_t buffers = 0;   // activations between operators
+  size_t scratch = 0;   // inside operators, and logits
+  size_t kv_cache = 0;  // reserved; committed as sequences grow
+};
+
+class Program {
+ public:
+  // Throws InvalidRequest (options, tape), ModelFormat or UnsupportedModel.
+  Program(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options);
+
+  const EngineOptions& options() const { return options_; }
+  const TapeSpec& tape() const { return tape_; }
+  const gguf::File& file() const { return *file_; }
+  const std::vector<std::unique_ptr<Op>>& ops() const { return ops_; }
+  const std::vector<kv::LayerShape>& layers() const { return layers_; }
+  const BufferPlan& buffers() const { return buffers_; }
+  WeightStore& weights() { return weights_; }
+  size_t vocab() const { return vocab_; }
+  size_t max_rows() const { return max_rows_; }
+  // Scratch that threads share, and that each has alone, enough for every operator.
+  size_t shared_scratch() const { return shared_; }
+  size_t private_scratch() const { return private_; }
+  Memory memory() const;
+
+ private:
+  std::shared_ptr<const gguf::File> file_;
+  TapeSpec tape_;
+  EngineOptions options_;
+  WeightStore weights_;
+  BufferPlan buffers_;
+  std::vector<std::unique_ptr<Op>> ops_;
+  std::vector<kv::LayerShape> layers_;
+  size_t vocab_ = 0, max_rows_ = 0, shared_ = 0, private_ = 0;
+};
+
+}  // namespace zs::graph

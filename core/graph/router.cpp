@@ -1,0 +1,43 @@
+// Top-k by insertion: k is small, and logits are few.
+#include "graph/router.h"
+
+namespace zs::graph {
+namespace {
+
+void top_k(const float* score, size_t n, size_t k, int32_t* chosen) {
+  size_t count = 0;
+  for (size_t e = 0; e < n; ++e) {
+    if (count == k && !(score[e] > score[chosen[k - 1]])) continue;
+    size_t at = count < k ? count++ : k - 1;
+    for (; at > 0 && score[e] > score[chosen[at - 1]]; --at) chosen[at] = chosen[at - 1];
+    chosen[at] = static_cast<int32_t>(e);
+  }
+}
+
+}  // namespace
+
+void route(const kernels::Table& kernels, const RouterRule& rule, const float* logits,
+           const float* bias, float* work, int32_t* chosen, float* weights) {
+  const size_t n = rule.experts, k = rule.used;
+  float sum = 0;
+  if (rule.gating == Gating::Softmax) {
+    top_k(logits, n, k, chosen);
+    for (size_t i = 0; i < k; ++i) weights[i] = logits[chosen[i]];
+    if (rule.normalise) {
+      sum = kernels.exp_sum(weights, weights, k);
+    } else {
+      sum = kernels.exp_sum(logits, work, n);
+      for (size_t i = 0; i < k; ++i) weights[i] = work[chosen[i]];
+    }
+  } else {
+    kernels.sigmoid(logits, work, n);
+    float* score = work + n;
+    for (size_t e = 0; e < n; ++e) score[e] = bias ? work[e] + bias[e] : work[e];
+    top_k(score, n, k, chosen);
+    for (size_t i = 0; i < k; ++i) sum += weights[i] = work[chosen[i]];
+    if (!rule.normalise) sum = 1.0f;
+  }
+  for (size_t i = 0; i < k; ++i) weights[i] = weights[i] / sum * rule.scale;
+}
+
+}  // namespace zs::graph

@@ -1,0 +1,27 @@
+// The choice of experts for one token, and their weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/table.h"
+
+namespace zs::graph {
+
+enum class Gating : uint8_t { Softmax, Sigmoid };
+
+struct RouterRule {
+  size_t experts = 0, used = 0;
+  Gating gating = Gating::Softmax;
+  bool normalise = true;  // weights of the chosen sum to 1
+  float scale = 1.0f;
+};
+
+// From `experts` logits to `used` expert numbers, best first (ties: the lower number first), and
+// their weights. Softmax: top-k on the logits; the weights are the softmax over the chosen if
+// normalised, else their share of the softmax over all. Sigmoid (DeepSeek-V3): top-k on
+// sigmoid(logit) + bias, weights from sigmoid(logit). `work` holds 2 * experts floats.
+void route(const kernels::Table& kernels, const RouterRule& rule, const float* logits,
+           const float* bias, float* work, int32_t* chosen, float* weights);
+
+}  // namespace zs::graph

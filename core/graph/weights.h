@@ -1,0 +1,92 @@
+// Weights as operators use them: matrices packed into panels, vectors as floats. Built once at
+// load; packing runs on all threads.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/aligned.h"
+#include "base/thread_pool.h"
+#include "gguf/file.h"
+#include "graph/tape.h"
+#include "quant/format.h"
+
+namespace zs::graph {
+
+// Plain values: groups of a step copy it.
+struct PackedMatrix {
+  quant::Format format = quant::Format::F32;
+  size_t rows = 0, columns = 0;
+  const uint8_t* data = nullptr;  // set by WeightStore::load
+
+  size_t panels() const { return (rows + quant::kPanelRows - 1) / quant::kPanelRows; }
+  size_t bytes() const { return panels() * quant::panel_bytes(format, columns); }
+};
+
+// A matrix per expert, all of one shape and format.
+struct PackedExperts {
+  PackedMatrix first;  // expert 0
+  size_t experts = 0;
+  PackedMatrix at(size_t expert) const {
+    PackedMatrix m = first;
+    m.data += expert * first.bytes();
+    return m;
+  }
+};
+
+// Rows of a tensor as they lie in the file, for embedding lookups.
+struct RawRows {
+  const quant::FormatTraits* traits = nullptr;
+  const uint8_t* data = nullptr;
+  size_t rows = 0, columns = 0, row_bytes = 0;
+};
+
+class WeightStore {
+ public:
+  explicit WeightStore(std::shared_ptr<const gguf::File> file) : file_(std::move(file)) {}
+
+  // Declared while operators are built; data pointers are valid after load(). `rows` and
+  // `columns` are what the operator needs (0: any). The results live as long as the store.
+  // Throws ModelFormat (missing, wrong shape) or UnsupportedModel (format).
+  const PackedMatrix& matrix(const WeightRef& ref, const std::string& user, size_t rows,
+                             size_t columns);
+  const PackedExperts& experts(const WeightRef& ref, const std::string& user, size_t experts,
+                               size_t rows, size_t columns);
+  RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
+  // Converted to float at once.
+  const float* vector(const WeightRef& ref, const std::string& user, size_t length);
+
+  size_t packed_bytes() const { return packed_bytes_; }
+
+  // Packs everything declared. `progress(done, total)` is called from this thread now and then
+  // and may throw to give up.
+  void load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
+
+ private:
+  struct Declared {
+    std::string key;
+    PackedExperts weight;
+    const uint8_t* source = nullptr;
+    size_t row_stride = 0;
+    size_t offset = 0;  // in memory_
+  };
+  struct Source {
+    const gguf::TensorInfo* tensor;
+    const quant::FormatTraits* traits;
+    size_t row_begin, rows, columns, row_bytes;
+  };
+  Source find(const WeightRef& ref, const std::string& user, int dims) const;
+  const PackedExperts& declare(const WeightRef& ref, const Source& source, size_t experts);
+
+  std::shared_ptr<const gguf::File> file_;
+  std::vector<std::unique_ptr<Declared>> declared_;
+  std::vector<std::unique_ptr<std::vector<float>>> vectors_;
+  size_t packed_bytes_ = 0;
+  AlignedBuffer memory_;
+};
+
+}  // namespace zs::graph
