@@ -1,0 +1,192 @@
+"""`zerostall info`: what a model is, what it costs, what this machine has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zerostall.cli import options
+from zerostall.cli.outcome import print_json, reporting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRIAL = 8  # tokens of the trial run that gives `--tape` its times
+
+
+def main(
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", metavar="MODEL", help="As for run.")
+    ] = None,
+    tape: Annotated[
+        bool, typer.Option("--tape", help="Load the model, run it, and print every operator.")
+    ] = False,
+    hardware: Annotated[
+        bool, typer.Option("--hardware", help="Show the CPU and memory that zerostall sees.")
+    ] = False,
+    threads: options.Threads = None,
+    ctx: options.Context = None,
+    isa: options.Isa = None,
+    json: options.Json = False,
+) -> None:
+    """Describe a model and what it costs, or this machine.
+
+    Loads no weights, except for --tape. --hardware alone describes only the
+    machine.
+    """
+    with reporting(json):
+        record: dict[str, Any] = {}
+        if hardware:
+            record["hardware"] = describe_hardware()
+        if model is not None or tape or not hardware:
+            from zerostall import hub
+
+            path = hub.resolve(model or "nano")
+            record["model"] = describe_model(path, ctx)
+            if tape:
+                record["tape"] = trial_run(str(path), threads, ctx, isa)
+        if json:
+            print_json(record)
+            return
+        for part in ("hardware", "model"):
+            if part in record:
+                print_fields(record[part])
+        if tape:
+            print()
+            print_tape(record["tape"])
+
+
+def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
+    """What the file says, and the memory it would take."""
+    from math import prod
+
+    from zerostall import arch, gguf
+    from zerostall.engine.budget import DEFAULT_CONTEXT, footprint
+    from zerostall.engine.loader import MAX_BATCH, load_tokenizer
+
+    file = gguf.open_model(path)
+    tensors = file.tensors()
+    formats: dict[str, int] = {}
+    for tensor in tensors:
+        formats[tensor.type_name] = formats.get(tensor.type_name, 0) + tensor.bytes
+    model = arch.load(file, ctx or DEFAULT_CONTEXT)
+    context = ctx or min(DEFAULT_CONTEXT, model.context_length)
+    need = footprint(
+        model.tape, tensors, model.vocab_size, min(MAX_BATCH, context), "f16"
+    )
+    tokenizer = load_tokenizer(file)
+    return {
+        "path": [str(p) for p in file.paths],
+        "name": file.get("general.name"),
+        "architecture": model.name,
+        "license": file.get("general.license"),
+        "parameters": sum(prod(tensor.shape) for tensor in tensors),
+        "layers": model.layers,
+        "width": model.width,
+        "experts": file.get(f"{model.name}.expert_count"),
+        "experts_used": file.get(f"{model.name}.expert_used_count"),
+        "model_context": model.context_length,
+        "vocabulary": model.vocab_size,
+        "tokenizer": file.get("tokenizer.ggml.pre") or file.get("tokenizer.ggml.model"),
+        "chat_template": tokenizer is not None and tokenizer.chat_template is not None,
+        "formats": dict(sorted(formats.items(), key=lambda item: -item[1])),
+        "context": context,
+        "memory": {
+            "weights": need.weights,
+            "kv_cache": need.kv_per_token * context,
+            "scratch": need.scratch,
+        },
+    }
+
+
+def describe_hardware() -> dict[str, Any]:
+    """The CPU, its instruction sets, the cores and the memory this process may use."""
+    import platform
+    from pathlib import Path
+
+    from zerostall import _core
+    from zerostall.engine import budget, cpus
+
+    name = platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    allowed = cpus.allowed_cpus()
+    return {
+        "cpu": name,
+        "instruction_sets": list(_core.isas()),
+        "logical_cpus": len(allowed),
+        "physical_cores": cpus.physical_cores(allowed),
+        "cpu_quota": cpus.cpu_quota(),
+        "threads": cpus.default_threads(),
+        "available_memory": budget.available_bytes(),
+    }
+
+
+def trial_run(
+    model: str, threads: int | None, ctx: int | None, isa: str | None
+) -> list[dict[str, Any]]:
+    """Load the model, decode a few tokens, and describe its operators with their times."""
+    with options.open_llm(model, threads=threads, ctx=ctx, isa=isa) as llm:
+        with llm.open_session() as session:
+            session.prefill([0])
+            for token in range(1, min(TRIAL, llm.context, llm.vocab_size)):
+                session.decode(token)
+        engine = llm.loaded.turns.engine
+        operators: list[dict[str, Any]] = engine.describe()
+        for operator in operators:
+            operator["time_us"] /= engine.steps
+        return operators
+
+
+def print_fields(record: dict[str, Any]) -> None:
+    """One line a field, for people."""
+    from zerostall.engine.budget import show_bytes
+
+    for name, value in record.items():
+        if value is None:
+            continue
+        if name == "path":
+            shown = value[0] + (f" and {len(value) - 1} more" if len(value) > 1 else "")
+        elif name in ("formats", "memory"):
+            shown = ", ".join(f"{key} {show_bytes(size)}" for key, size in value.items())
+        elif name == "available_memory":
+            shown = show_bytes(value)
+        elif name == "parameters":
+            shown = f"{value / 1e9:.2f} billion" if value >= 1e9 else f"{value / 1e6:.1f} million"
+        elif isinstance(value, bool):
+            shown = "yes" if value else "no"
+        else:
+            shown = ", ".join(value) if isinstance(value, list) else str(value)
+        print(f"{name.replace('_', ' '):<18}{shown}")
+
+
+def print_tape(operators: list[dict[str, Any]]) -> None:
+    """One line an operator: buffers with widths, weights, bytes, microseconds a token."""
+    from zerostall.engine.budget import show_bytes
+
+    print("one line an operator; bN:W is buffer N of W floats a token; us a step of one token")
+    for number, operator in enumerate(operators):
+        flow = " -> ".join(
+            " ".join(f"b{b['buffer']}:{b['width']}" for b in operator[side])
+            for side in ("inputs", "outputs")
+        )
+        weights = "  ".join(describe_weight(weight) for weight in operator["weights"])
+        size = sum(weight.get("bytes", 0) for weight in operator["weights"])
+        print(
+            f"{number:>4}  {operator['op']:<12} {operator['time_us']:>9.1f} us "
+            f"{show_bytes(size) if size else '':>9}  {flow:<24}  {weights}".rstrip()
+        )
+    total = sum(operator["time_us"] for operator in operators)
+    print(f"      {'total':<12} {total:>9.1f} us")
+
+
+def describe_weight(weight: dict[str, Any]) -> str:
+    """Name, rows, shape and format of a weight."""
+    shape = "x".join(map(str, weight.get("shape", [])))
+    return f"{weight['name']} [{shape}] {weight.get('format', '')}"

@@ -1,0 +1,87 @@
+"""Options that several verbs share, and the model they load."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+BAR_AFTER_S = 1.0
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="A GGUF file, hf:owner/repo[:quant], or built in: nano, nano-draft.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", help="Threads; by default one a physical core."),
+]
+Context = Annotated[
+    int | None,
+    typer.Option("-c", "--ctx", help="Longest sequence in tokens; by default up to 4096."),
+]
+Ram = Annotated[
+    str | None,
+    typer.Option(
+        "--ram", metavar="SIZE", help="Memory budget, such as 6.5G; by default what is free."
+    ),
+]
+Isa = Annotated[
+    str | None,
+    typer.Option("--isa", help="Instruction set: scalar, avx2, avx512; by default the best."),
+]
+KvType = Annotated[str, typer.Option("--kv-type", help="Precision of the KV cache: f16 or f32.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]
+
+
+@contextlib.contextmanager
+def open_llm(
+    model: str,
+    *,
+    threads: int | None = None,
+    ctx: int | None = None,
+    ram: str | None = None,
+    isa: str | None = None,
+    kv_type: str = "f16",
+) -> Iterator[LLM]:
+    """Load a model, with a progress bar on stderr once that takes longer than a second."""
+    from zerostall.llm import LLM
+
+    with _bar(f"loading {model}") as progress:
+        llm = LLM(
+            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type, progress=progress
+        )
+    with llm:
+        yield llm
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Callable[[float], None]]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True)
+    task = bar.add_task(title, total=None)
+    timer = threading.Timer(BAR_AFTER_S, bar.start)
+    timer.daemon = True
+    if console.is_terminal:
+        timer.start()
+    try:
+        yield lambda fraction: bar.update(task, total=1.0, completed=fraction)
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()
+        bar.stop()

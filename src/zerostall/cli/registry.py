@@ -1,0 +1,8 @@
+"""The verbs, in the order that --help shows them.
+
+A verb is one line here and one file of its name beside this one, which defines `main`, a
+function with typer annotations, or `app`, a typer.Typer with verbs of its own. A verb's file
+imports what is heavy (numpy, the core, the hub) inside functions: --help imports every file.
+"""
+
+VERBS = ("run", "chat", "info", "tokenize", "pull", "ls", "eval")

@@ -1,0 +1,206 @@
+"""Does the model fit in memory? An estimate made before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zerostall.engine.cpus import cgroup_folders
+from zerostall.errors import InvalidRequestError, OutOfBudgetError
+from zerostall.tape import Op, Tape
+
+if TYPE_CHECKING:
+    from zerostall._core import TensorInfo
+
+DEFAULT_CONTEXT = 4096  # when ctx is not given and the model allows more
+SMALLEST_CONTEXT = 256  # below this a chat is useless; the smallest budget is quoted for it
+LOGITS_BYTES = 64 << 20  # the engine's limit on the rows of logits of one step
+CONCURRENT = 8  # sequences of full length that may run at once, memory allowing
+KV_BYTES = {"f16": 2, "f32": 4}
+UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_bytes(size: int | float | str) -> int:
+    """Bytes of a size such as 4096, "512M", "6.5G" or "8GiB" (powers of 1024).
+
+    Raises:
+        InvalidRequestError: the text is no positive size.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(?:i?b)?\s*", str(size).lower())
+    count = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if count <= 0:
+        raise InvalidRequestError(f"ram is {size!r}; give bytes or a size such as 512M or 6.5G")
+    return count
+
+
+def show_bytes(count: int) -> str:
+    """A size for people: `813 KiB`, `14.2 MiB`, `5.03 GiB`."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{count} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes a loaded model holds: weights, then what each sequence and each step needs."""
+
+    weights: int
+    kv_per_token: int
+    scratch: int
+
+    def total(self, context: int) -> int:
+        """Bytes with one sequence of `context` tokens."""
+        return self.weights + self.kv_per_token * context + self.scratch
+
+    def describe(self, context: int) -> str:
+        """The total and its parts, for messages."""
+        return (
+            f"{show_bytes(self.total(context))} (weights {show_bytes(self.weights)}, KV cache of "
+            f"{context} tokens {show_bytes(self.kv_per_token * context)}, "
+            f"scratch {show_bytes(self.scratch)})"
+        )
+
+
+def footprint(
+    tape: Tape, tensors: Sequence[TensorInfo], vocab_size: int, max_batch: int, kv_type: str
+) -> Footprint:
+    """Estimate from the tape and the file's tensors.
+
+    Weights are counted at their size in the file: packing only reorders them.
+    """
+    rows = {tensor.name: tensor.shape[-2] for tensor in tensors if len(tensor.shape) > 1}
+    kv_values = 0
+    scratch = 0.0
+    widest = 0
+    for op in tape.ops:
+        if op.kind == "attention":
+            kv_values += _size(op, "kv_heads") * (_size(op, "head_dim") + _size(op, "value_dim"))
+        widest = max(widest, sum(tape.widths[i] for i in (*op.inputs, *op.outputs)))
+        scratch = max(scratch, _scratch(op, tape, rows))
+    # The widest operator's buffers, and again as much for the residual and others alive then.
+    step = 4 * max_batch * int(2 * widest + scratch)
+    logits = 4 * vocab_size * max(1, min(max_batch, LOGITS_BYTES // (4 * vocab_size)))
+    return Footprint(
+        sum(tensor.bytes for tensor in tensors), kv_values * KV_BYTES[kv_type], step + logits
+    )
+
+
+def _scratch(op: Op, tape: Tape, rows: dict[str, int]) -> float:
+    """Floats a token that an operator needs beside its buffers.
+
+    Quantised activations take a byte a value, and a quarter of that for scales and sums.
+    """
+    quantised = 1.25 / 4
+    read = tape.widths[op.inputs[0]] * quantised if op.inputs else 0.0
+    if op.kind not in ("ffn", "moe"):
+        return read
+    up = op.weights[-2]  # both end with up and down
+    hidden = rows.get(up.name, 0) if up is not None else 0
+    each = hidden * (2 + quantised)
+    if op.kind == "ffn":
+        return read + each
+    return read + _size(op, "used") * (each + tape.widths[op.outputs[0]]) + _size(op, "experts")
+
+
+def _size(op: Op, name: str) -> int:
+    value = op.attrs[name]
+    assert isinstance(value, int)
+    return value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to load with: positions of one sequence, and of all sequences together."""
+
+    context: int
+    kv_tokens: int
+
+
+def make_plan(
+    need: Footprint, model_context: int, ctx: int | None, ram: int | None, name: str
+) -> Plan:
+    """The context length to load with, and how many sequences of it may run at once.
+
+    Args:
+        need: what the model takes.
+        model_context: the longest context the model was made for.
+        ctx: what the caller asked for; None lets this function choose: 4096, or the model's
+            own if that is shorter, halved until it fits.
+        ram: the caller's budget in bytes; None means what the machine has available now.
+        name: the model's name, for messages.
+
+    Raises:
+        InvalidRequestError: ctx is not between 1 and the model's context.
+        OutOfBudgetError: it does not fit; the message names the smallest budget that works.
+    """
+    if ctx is not None and not 1 <= ctx <= model_context:
+        raise InvalidRequestError(
+            f"ctx is {ctx}; {name} was made for up to {model_context} tokens: "
+            f"give 1 to {model_context}"
+        )
+    budget = ram if ram is not None else available_bytes()
+    context = ctx or min(model_context, DEFAULT_CONTEXT)
+    if budget is None or need.total(context) <= budget:
+        return Plan(context, _kv_tokens(need, context, budget))
+    smallest = ctx or min(model_context, SMALLEST_CONTEXT)
+    while ctx is None and context > smallest:
+        context = max(smallest, context // 2)
+        if need.total(context) <= budget:
+            return Plan(context, _kv_tokens(need, context, budget))
+    limit = f"ram is {show_bytes(budget)}" if ram else f"{show_bytes(budget)} are available"
+    remedy = f"the smallest ram that works is {need.total(smallest)} bytes"
+    if ctx is None or ctx <= SMALLEST_CONTEXT:
+        remedy += f" (with ctx={smallest}); or take a smaller model or quantisation"
+    else:
+        least = min(model_context, SMALLEST_CONTEXT)
+        remedy += f" with ctx={ctx}, {need.total(least)} bytes with ctx={least}"
+    if ram is None:
+        remedy += "; free memory, or set ram to override this check"
+    raise OutOfBudgetError(f"{name} needs {need.describe(smallest)}, but {limit}: {remedy}")
+
+
+def _kv_tokens(need: Footprint, context: int, budget: int | None) -> int:
+    """Room for several sequences if the budget has it; memory is taken when they come."""
+    most = context * CONCURRENT
+    if budget is None or need.kv_per_token == 0:
+        return most
+    return min(most, (budget - need.weights - need.scratch) // need.kv_per_token)
+
+
+def available_bytes(root: Path = Path("/")) -> int | None:
+    """Bytes this process can still take: free memory, within its cgroups' limits.
+
+    None where the system does not say (not Linux).
+    """
+    limits = []
+    try:
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                limits.append(int(line.split()[1]) * 1024)
+    except OSError:
+        pass
+    for group in cgroup_folders("memory", root):
+        limits += _cgroup_room(group, "memory.max", "memory.current", "inactive_file")
+        limits += _cgroup_room(
+            group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+        )
+    return max(0, min(limits)) if limits else None
+
+
+def _cgroup_room(group: Path, limit: str, usage: str, reclaimable: str) -> list[int]:
+    try:
+        most = (group / limit).read_text().strip()
+        if most == "max":
+            return []
+        used = int((group / usage).read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Page cache that nobody used lately is given up before anything is killed.
+        return [int(most) - used + int(stat.get(reclaimable, 0))]
+    except (OSError, ValueError):
+        return []

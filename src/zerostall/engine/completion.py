@@ -1,0 +1,143 @@
+"""What a generation returns: whole (`Completion`) or as it comes (`Chunk`)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A generated token and the alternatives to it.
+
+    `logprob` is the natural logarithm of the model's probability (temperature 1, before
+    penalties and bias); `top` lists the likeliest tokens as (token id, logprob), best first.
+    """
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens read and written; the end-of-text token counts as written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Wall-clock milliseconds, by the names llama.cpp's server uses.
+
+    `prompt_tokens` counts the tokens computed for the prompt: fewer than `Usage.prompt_tokens`
+    when a chat reuses what the last turn left in the cache. `predicted_ms` runs from the end of
+    the prompt to the last token, so the first predicted token, whose logits the prompt gives,
+    costs only its sampling.
+    """
+
+    load_ms: float
+    prompt_tokens: int
+    prompt_ms: float
+    predicted_tokens: int
+    predicted_ms: float
+
+    @property
+    def prompt_per_second(self) -> float:
+        """Prompt tokens per second; 0 when there was none."""
+        return 1e3 * self.prompt_tokens / self.prompt_ms if self.prompt_ms > 0 else 0.0
+
+    @property
+    def predicted_per_second(self) -> float:
+        """Predicted tokens per second; 0 when there was none."""
+        return 1e3 * self.predicted_tokens / self.predicted_ms if self.predicted_ms > 0 else 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """Every field and both rates, for JSON."""
+        return asdict(self) | {
+            "prompt_per_second": self.prompt_per_second,
+            "predicted_per_second": self.predicted_per_second,
+        }
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One token of a stream and the text that it completes.
+
+    `text` may be empty: bytes that are not yet a whole character, or text that may yet turn out
+    to be a stop string, are held back. The last chunk, and only it, has `finish_reason`,
+    `usage` and `timings`.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason | None = None
+    logprobs: list[TokenLogprob] | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The whole of a generation.
+
+    Attributes:
+        text: what was generated, without stop strings and special tokens.
+        token_ids: every token sampled, the end-of-text or stop token included.
+        finish_reason: "stop" (the model ended, or a stop string or token came) or "length"
+            (max_tokens, or the context is full).
+        usage: token counts.
+        timings: how long it took.
+        seed: the seed that repeats it.
+        logprobs: one entry a token if SamplingParams.logprobs asked for it, else None.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    seed: int
+    logprobs: list[TokenLogprob] | None = None
+
+    @classmethod
+    def join(cls, chunks: list[Chunk]) -> Completion:
+        """The completion that a finished stream's chunks make."""
+        last = chunks[-1]
+        assert last.finish_reason is not None, "the stream was cut short"
+        assert last.usage is not None
+        assert last.timings is not None
+        assert last.seed is not None
+        logprobs = [entry for chunk in chunks for entry in chunk.logprobs or []]
+        return cls(
+            text="".join(chunk.text for chunk in chunks),
+            token_ids=[token for chunk in chunks for token in chunk.token_ids],
+            finish_reason=last.finish_reason,
+            usage=last.usage,
+            timings=last.timings,
+            seed=last.seed,
+            logprobs=logprobs if last.logprobs is not None else None,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The completion as JSON-ready data; what `zerostall run --json` prints."""
+        record: dict[str, Any] = {
+            "text": self.text,
+            "token_ids": self.token_ids,
+            "finish_reason": self.finish_reason,
+            "usage": asdict(self.usage) | {"total_tokens": self.usage.total_tokens},
+            "timings": self.timings.to_dict(),
+            "seed": self.seed,
+        }
+        if self.logprobs is not None:
+            record["logprobs"] = [asdict(entry) for entry in self.logprobs]
+        return record

@@ -1,0 +1,144 @@
+"""From a model file to something that can step: open, understand, budget, load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zerostall.engine.budget import (
+    DEFAULT_CONTEXT,
+    KV_BYTES,
+    Plan,
+    footprint,
+    make_plan,
+    parse_bytes,
+)
+from zerostall.engine.cpus import default_threads
+from zerostall.engine.session import Turns
+from zerostall.errors import InvalidRequestError, ModelFormatError
+
+if TYPE_CHECKING:
+    from zerostall._core import Engine, GgufFile
+    from zerostall.arch import Architecture
+    from zerostall.text import Tokenizer
+
+MAX_BATCH = 512  # tokens a step; enough for prefill to be bound by arithmetic
+MAX_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to load; the fields are those of LLM()."""
+
+    threads: int | None = None
+    ctx: int | None = None
+    ram: int | float | str | None = None
+    kv_type: str = "f16"
+    isa: str | None = None
+    max_batch: int = MAX_BATCH
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise InvalidRequestError(
+                f"threads is {self.threads}; give 1 to {MAX_THREADS}, or None for one a core"
+            )
+        if self.kv_type not in KV_BYTES:
+            raise InvalidRequestError(
+                f"kv_type is {self.kv_type!r}; give one of {', '.join(KV_BYTES)}"
+            )
+        if self.ctx is not None and self.ctx < 1:
+            raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
+        if self.max_batch < 1:
+            raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run. `tokenizer` is None if the file carries no vocabulary."""
+
+    path: Path
+    file: GgufFile
+    model: Architecture
+    tokenizer: Tokenizer | None
+    turns: Turns
+    load_ms: float
+
+
+def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
+    """Load the model at `path`.
+
+    Args:
+        path: a GGUF file, or the first file of a split one.
+        options: threads, context, budget and so on.
+        progress: called now and then with the fraction of the weights loaded, 0 to 1.
+
+    Raises:
+        ZerostallError: any of the typed errors; nothing stays loaded.
+    """
+    from zerostall import arch, gguf
+
+    clock = time.perf_counter()
+    ram = None if options.ram is None else parse_bytes(options.ram)
+    file = gguf.open_model(path)
+    guess = options.ctx or DEFAULT_CONTEXT
+    model = arch.load(file, guess)
+    need = footprint(
+        model.tape,
+        file.tensors(),
+        model.vocab_size,
+        options.max_batch,
+        options.kv_type,
+    )
+    plan = make_plan(need, model.context_length, options.ctx, ram, path.name)
+    if plan.context != guess:
+        model = arch.load(file, plan.context)  # rope tables may depend on it
+    tokenizer = load_tokenizer(file)
+    if tokenizer is not None:
+        check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
+    engine = start_engine(file, model, options, plan, progress)
+    return Loaded(path, file, model, tokenizer, Turns(engine), 1e3 * (time.perf_counter() - clock))
+
+
+def load_tokenizer(file: GgufFile) -> Tokenizer | None:
+    """The file's tokenizer, or None for a file that says it has no vocabulary."""
+    from zerostall.text import Tokenizer
+
+    kind = file.get("tokenizer.ggml.model") if "tokenizer.ggml.model" in file else "none"
+    if kind in ("none", "no_vocab"):
+        return None
+    return Tokenizer.from_gguf(file)
+
+
+def check_vocabulary(name: str, tokens: int, rows: int) -> None:
+    """Raise ModelFormatError unless each token has one row of the embedding."""
+    if tokens != rows:
+        raise ModelFormatError(
+            f"{name}: tokenizer.ggml.tokens lists {tokens} tokens, but token_embd.weight has "
+            f"{rows} rows: the vocabulary belongs to another model; convert the model again"
+        )
+
+
+def start_engine(
+    file: GgufFile,
+    model: Architecture,
+    options: Options,
+    plan: Plan,
+    progress: Callable[[float], None] | None,
+) -> Engine:
+    """Pack the weights and start the threads."""
+    from zerostall._core import Engine
+
+    return Engine(
+        file,
+        model.tape,
+        threads=options.threads or default_threads(),
+        context=plan.context,
+        max_batch=min(options.max_batch, plan.context),
+        kv_tokens=plan.kv_tokens,
+        kv_type=options.kv_type,
+        isa=options.isa,
+        progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
+    )

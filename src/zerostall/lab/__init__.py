@@ -1,0 +1,1 @@
+"""Measuring and forecasting: what a model costs, and how well it does."""

@@ -1,0 +1,311 @@
+"""The public Python API: load a model, complete, stream, chat, tokenize, score."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zerostall import hub
+from zerostall.engine.completion import Chunk, Completion
+from zerostall.engine.generation import Request, generate, prepare
+from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.engine.session import Logits, Session
+from zerostall.errors import ClosedError, ContextLengthError, InvalidRequestError
+from zerostall.sampling import SamplingParams
+
+if TYPE_CHECKING:
+    from zerostall._core import GgufFile
+    from zerostall.arch import Architecture
+    from zerostall.text import Tokenizer
+
+COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
+UNLIMITED = 2**31 - 1  # of chat(): until the model ends or the context is full
+
+Prompt = str | Sequence[int]
+Message = Mapping[str, Any]
+
+
+class LLM:
+    """A loaded language model.
+
+    Safe to use from several threads: each call has its own sequence, and steps of different
+    calls take turns. Ctrl-C (KeyboardInterrupt) stops a call within a step and leaves the
+    object usable. Use it as a context manager, or close() it, to free the memory.
+
+    Args:
+        model: a GGUF file (of a split model the first file), "hf:owner/repo[:quant]" for one
+            on the Hugging Face hub, or the built-in "nano" or "nano-draft".
+        threads: threads of a forward pass; None: one per physical core this process may use.
+        ctx: longest sequence in tokens, prompt and answer; None: 4096, less if the model was
+            made for less or memory is short.
+        ram: memory budget in bytes or as "6.5G"; None: what the machine has available.
+        kv_type: precision of the KV cache, "f16" or "f32".
+        isa: instruction set to use ("scalar", "avx2", "avx512"); None: the best there is,
+            or the environment's ZEROSTALL_ISA.
+        max_batch: most tokens computed in one step. Never changes the result.
+        progress: called while loading with the fraction done, 0 to 1.
+
+    Raises:
+        ModelNotFoundError: the reference names no readable model.
+        ModelFormatError: the file is corrupt.
+        UnsupportedModelError: its architecture, formats or tokenizer are not supported.
+        OutOfBudgetError: it does not fit; the message names the smallest budget that works.
+        InvalidRequestError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        ctx: int | None = None,
+        ram: int | float | str | None = None,
+        kv_type: str = "f16",
+        isa: str | None = None,
+        max_batch: int = MAX_BATCH,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        options = Options(threads, ctx, ram, kv_type, isa, max_batch)
+        self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the model. A call under way in another thread ends with ClosedError."""
+        if self._loaded is not None:
+            self._loaded.turns.close()
+            self._loaded = None
+
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Completion:
+        """Complete a prompt.
+
+        Args:
+            prompt: text (special tokens written in it count as such, and the model's
+                beginning-of-text token is put in front if it wants one), or token ids, which
+                are taken as they are.
+            params: how to choose tokens and when to stop; None: SamplingParams().
+
+        Raises:
+            ContextLengthError: the prompt is longer than the context.
+            InvalidRequestError: the prompt is empty or has ids outside the vocabulary.
+            ClosedError: the LLM was closed.
+        """
+        return Completion.join(list(self.stream(prompt, params)))
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+        """Complete a prompt token by token; arguments and errors as for generate().
+
+        Closing the iterator, or dropping it, stops the generation and frees its memory.
+        """
+        return self._run(self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS))
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Completion:
+        """Answer a conversation in the model's own chat format.
+
+        Args:
+            messages: dicts with "role" and "content", as the model's template expects them.
+            params: as for generate(), but max_tokens=None lets the model end its answer.
+            tools: JSON schemas of functions, for templates that know tools.
+
+        Raises:
+            InvalidRequestError: the model has no chat template, or its template refuses.
+            ContextLengthError, ClosedError: as for generate().
+        """
+        return Completion.join(list(self.chat_stream(messages, params, tools=tools)))
+
+    def chat_stream(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        session: Session | None = None,
+    ) -> Iterator[Chunk]:
+        """Answer a conversation token by token; arguments as for chat().
+
+        Pass the same `session` (from open_session()) for every turn of a conversation and only
+        what is new gets computed.
+        """
+        prompt = self.encode_chat(messages, tools=tools)
+        return self._run(self._request(prompt, params, UNLIMITED), session)
+
+    def tokenize(
+        self, text: str, add_special: bool = True, parse_special: bool = False
+    ) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+            text: any text.
+            add_special: put the model's beginning-of-text token in front if it wants one.
+            parse_special: read special tokens written in the text as such.
+        """
+        return self.tokenizer.encode(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of token ids; without special tokens unless skip_special is False."""
+        self._check_ids(ids)
+        return self.tokenizer.decode(list(ids), skip_special=skip_special)
+
+    def logits(self, ids: Sequence[int]) -> Logits:
+        """The model's raw predictions after each token of a sequence.
+
+        Args:
+            ids: token ids, 1 to ctx of them, taken as they are.
+
+        Returns:
+            float32 [len(ids), vocab_size]; row i predicts token i + 1.
+        """
+        return np.concatenate(list(self.logit_blocks(ids)))
+
+    def logit_blocks(self, ids: Sequence[int], start: int = 0) -> Iterator[Logits]:
+        """The rows of logits(ids) from `start` on, in blocks, so that few are held at once."""
+        ids = self._checked(ids)
+        with self.open_session() as session:
+            yield from session.score(ids, start)
+
+    def open_session(self) -> Session:
+        """A sequence of its own, to be reused by the turns of one conversation."""
+        return Session(self.loaded.turns)
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The token ids that generate() computes for a prompt; errors as there."""
+        if isinstance(prompt, str):
+            if not prompt:
+                raise InvalidRequestError("the prompt is empty; give at least one character")
+            prompt = self.tokenizer.encode(prompt, add_special=True, parse_special=True)
+        return self._checked(prompt)
+
+    def encode_chat(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
+        """The token ids that chat() computes for a conversation; errors as there."""
+        from zerostall.text import chat
+
+        if not messages:
+            raise InvalidRequestError("messages is empty; give at least one message")
+        tokenizer = self.tokenizer
+        if tokenizer.chat_template is None:
+            raise InvalidRequestError(
+                f"{self.loaded.path.name} has no chat template: it is a base model; "
+                "complete plain text instead (generate(), or `zerostall run`)"
+            )
+        text = chat.render(
+            tokenizer.chat_template,
+            [dict(message) for message in messages],
+            tools=None if tools is None else [dict(tool) for tool in tools],
+            add_generation_prompt=True,
+            bos=tokenizer.bos_token,
+            eos=tokenizer.eos_token,
+        )
+        ids = tokenizer.encode(text, add_special=False, parse_special=True)
+        # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
+        bos = self.bos_id
+        if bos is not None and ids[:1] != [bos]:
+            ids = [bos, *ids]
+        return self._checked(ids)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The beginning-of-text token, if the model wants one in front of every text."""
+        return self.tokenizer.bos_id if self.tokenizer.add_bos else None
+
+    @property
+    def loaded(self) -> Loaded:
+        """The loaded model's parts, unless closed."""
+        if self._loaded is None:
+            raise ClosedError("this LLM was closed; make a new one")
+        return self._loaded
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; InvalidRequestError if the file has no vocabulary."""
+        if self.loaded.tokenizer is None:
+            raise InvalidRequestError(
+                f"{self.loaded.path.name} has no vocabulary: give token ids instead of text "
+                "(`zerostall run --tokens 1,2,3`)"
+            )
+        return self.loaded.tokenizer
+
+    @property
+    def path(self) -> Path:
+        """The model's file."""
+        return self.loaded.path
+
+    @property
+    def file(self) -> GgufFile:
+        """The open GGUF file: metadata and tensor directory."""
+        return self.loaded.file
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's tape and sizes."""
+        return self.loaded.model
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self.loaded.turns.context
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of token ids, and the width of logits."""
+        return self.loaded.turns.vocab_size
+
+    @property
+    def load_ms(self) -> float:
+        """How long loading took, in milliseconds."""
+        return self.loaded.load_ms
+
+    def _request(
+        self, prompt: list[int], params: SamplingParams | None, default_tokens: int
+    ) -> Request:
+        params = params if params is not None else SamplingParams()
+        if params.stop and self.loaded.tokenizer is None:
+            self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
+        return prepare(prompt, params, default_tokens, self.context, self.vocab_size)
+
+    def _run(self, request: Request, session: Session | None = None) -> Iterator[Chunk]:
+        loaded = self.loaded
+        if session is not None:
+            yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
+            return
+        with Session(loaded.turns) as session:
+            yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        self._check_ids(ids)
+        if len(ids) == 0:
+            raise InvalidRequestError("the prompt has no tokens; give at least one")
+        if len(ids) > self.context:
+            raise ContextLengthError(
+                f"the prompt has {len(ids)} tokens, the context {self.context}: shorten the "
+                f"prompt, or load with a larger ctx (this model allows "
+                f"{self.architecture.context_length})"
+            )
+        return [int(token) for token in ids]
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        for position, token in enumerate(ids):
+            if not hasattr(token, "__index__") or isinstance(token, bool):
+                raise InvalidRequestError(
+                    f"the prompt's entry {position} is {token!r}; give text or token ids"
+                )
+            if not 0 <= token < self.vocab_size:
+                raise InvalidRequestError(
+                    f"token {token} at position {position} is not in the vocabulary: "
+                    f"ids go from 0 to {self.vocab_size - 1}"
+                )
