@@ -63,6 +63,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
 
     from zerostall import arch, gguf
     from zerostall.engine.budget import DEFAULT_CONTEXT, footprint
+    from zerostall.engine.cpus import default_threads
     from zerostall.engine.loader import MAX_BATCH, load_tokenizer
 
     file = gguf.open_model(path)
@@ -72,9 +73,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
         formats[tensor.type_name] = formats.get(tensor.type_name, 0) + tensor.bytes
     model = arch.load(file, ctx or DEFAULT_CONTEXT)
     context = ctx or min(DEFAULT_CONTEXT, model.context_length)
-    need = footprint(
-        model.tape, tensors, model.vocab_size, min(MAX_BATCH, context), "f16"
-    )
+    need = footprint(file, model.tape, context, MAX_BATCH, "f16", default_threads())
     tokenizer = load_tokenizer(file)
     return {
         "path": [str(p) for p in file.paths],

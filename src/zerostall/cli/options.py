@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -67,21 +68,21 @@ def open_llm(
 
 
 @contextlib.contextmanager
-def _bar(title: str) -> Iterator[Callable[[float], None]]:
+def _bar(title: str) -> Iterator[Callable[[float], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    bar = Progress(console=console, transient=True)
+    bar = Progress(console=Console(stderr=True), transient=True)
     task = bar.add_task(title, total=None)
     timer = threading.Timer(BAR_AFTER_S, bar.start)
-    timer.daemon = True
-    if console.is_terminal:
-        timer.start()
+    timer.start()
     try:
         yield lambda fraction: bar.update(task, total=1.0, completed=fraction)
     finally:
         timer.cancel()
-        if timer.ident is not None:
-            timer.join()
-        bar.stop()
+        timer.join()
+        if bar.live.is_started:
+            bar.stop()

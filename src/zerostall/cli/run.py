@@ -177,7 +177,7 @@ def read_prompt(prompt: str | None) -> str:
             "no prompt; give one, pipe one in, or talk to the model with `zerostall chat`"
         )
     try:
-        return sys.stdin.read().removesuffix("\n")
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InvalidRequestError(f"standard input is not UTF-8 text: {error}") from error
 

@@ -1,25 +1,24 @@
-"""Does the model fit in memory? An estimate made before anything is loaded."""
+"""Does the model fit in memory? Worked out before anything is loaded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerostall.engine.cpus import cgroup_folders
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
-from zerostall.tape import Op, Tape
 
 if TYPE_CHECKING:
-    from zerostall._core import TensorInfo
+    from zerostall._core import GgufFile
+    from zerostall.tape import Tape
 
 DEFAULT_CONTEXT = 4096  # when ctx is not given and the model allows more
 SMALLEST_CONTEXT = 256  # below this a chat is useless; the smallest budget is quoted for it
-LOGITS_BYTES = 64 << 20  # the engine's limit on the rows of logits of one step
+PAGE = 64  # positions the cache grows by
 CONCURRENT = 8  # sequences of full length that may run at once, memory allowing
-KV_BYTES = {"f16": 2, "f32": 4}
+KV_TYPES = ("f16", "f32")
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -68,50 +67,29 @@ class Footprint:
 
 
 def footprint(
-    tape: Tape, tensors: Sequence[TensorInfo], vocab_size: int, max_batch: int, kv_type: str
+    file: GgufFile, tape: Tape, context: int, max_batch: int, kv_type: str, threads: int
 ) -> Footprint:
-    """Estimate from the tape and the file's tensors.
+    """What the engine will take for contexts of up to `context` tokens, without loading.
 
-    Weights are counted at their size in the file: packing only reorders them.
+    Raises:
+        ModelFormatError, UnsupportedModelError: the tape does not fit the file.
     """
-    rows = {tensor.name: tensor.shape[-2] for tensor in tensors if len(tensor.shape) > 1}
-    kv_values = 0
-    scratch = 0.0
-    widest = 0
-    for op in tape.ops:
-        if op.kind == "attention":
-            kv_values += _size(op, "kv_heads") * (_size(op, "head_dim") + _size(op, "value_dim"))
-        widest = max(widest, sum(tape.widths[i] for i in (*op.inputs, *op.outputs)))
-        scratch = max(scratch, _scratch(op, tape, rows))
-    # The widest operator's buffers, and again as much for the residual and others alive then.
-    step = 4 * max_batch * int(2 * widest + scratch)
-    logits = 4 * vocab_size * max(1, min(max_batch, LOGITS_BYTES // (4 * vocab_size)))
-    return Footprint(
-        sum(tensor.bytes for tensor in tensors), kv_values * KV_BYTES[kv_type], step + logits
+    from zerostall._core import plan_memory
+
+    memory = plan_memory(
+        file,
+        tape,
+        threads=threads,
+        context=context,
+        max_batch=min(max_batch, context),
+        kv_type=kv_type,
     )
-
-
-def _scratch(op: Op, tape: Tape, rows: dict[str, int]) -> float:
-    """Floats a token that an operator needs beside its buffers.
-
-    Quantised activations take a byte a value, and a quarter of that for scales and sums.
-    """
-    quantised = 1.25 / 4
-    read = tape.widths[op.inputs[0]] * quantised if op.inputs else 0.0
-    if op.kind not in ("ffn", "moe"):
-        return read
-    up = op.weights[-2]  # both end with up and down
-    hidden = rows.get(up.name, 0) if up is not None else 0
-    each = hidden * (2 + quantised)
-    if op.kind == "ffn":
-        return read + each
-    return read + _size(op, "used") * (each + tape.widths[op.outputs[0]]) + _size(op, "experts")
-
-
-def _size(op: Op, name: str) -> int:
-    value = op.attrs[name]
-    assert isinstance(value, int)
-    return value
+    pages = -(-context // PAGE)
+    return Footprint(
+        memory["weights"],
+        memory["kv_cache"] // (pages * PAGE),
+        memory["buffers"] + memory["scratch"],
+    )
 
 
 @dataclass(frozen=True)

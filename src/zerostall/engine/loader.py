@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zerostall.engine.budget import (
     DEFAULT_CONTEXT,
-    KV_BYTES,
+    KV_TYPES,
     Plan,
     footprint,
     make_plan,
@@ -45,9 +45,9 @@ class Options:
             raise InvalidRequestError(
                 f"threads is {self.threads}; give 1 to {MAX_THREADS}, or None for one a core"
             )
-        if self.kv_type not in KV_BYTES:
+        if self.kv_type not in KV_TYPES:
             raise InvalidRequestError(
-                f"kv_type is {self.kv_type!r}; give one of {', '.join(KV_BYTES)}"
+                f"kv_type is {self.kv_type!r}; give one of {', '.join(KV_TYPES)}"
             )
         if self.ctx is not None and self.ctx < 1:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
@@ -85,20 +85,15 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     file = gguf.open_model(path)
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess)
-    need = footprint(
-        model.tape,
-        file.tensors(),
-        model.vocab_size,
-        options.max_batch,
-        options.kv_type,
-    )
+    threads = options.threads or default_threads()
+    need = footprint(file, model.tape, guess, options.max_batch, options.kv_type, threads)
     plan = make_plan(need, model.context_length, options.ctx, ram, path.name)
     if plan.context != guess:
         model = arch.load(file, plan.context)  # rope tables may depend on it
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, plan, progress)
+    engine = start_engine(file, model, options, threads, plan, progress)
     return Loaded(path, file, model, tokenizer, Turns(engine), 1e3 * (time.perf_counter() - clock))
 
 
@@ -125,6 +120,7 @@ def start_engine(
     file: GgufFile,
     model: Architecture,
     options: Options,
+    threads: int,
     plan: Plan,
     progress: Callable[[float], None] | None,
 ) -> Engine:
@@ -134,7 +130,7 @@ def start_engine(
     return Engine(
         file,
         model.tape,
-        threads=options.threads or default_threads(),
+        threads=threads,
         context=plan.context,
         max_batch=min(options.max_batch, plan.context),
         kv_tokens=plan.kv_tokens,

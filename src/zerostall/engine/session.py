@@ -86,9 +86,11 @@ class Turns:
         try:
             self._enter()
             self._stepping = True
-            return self.engine.step(batch, owners, wanted)
+            try:
+                return self.engine.step(batch, owners, wanted)
+            finally:
+                self._stepping = False
         finally:
-            self._stepping = False
             self._leave()
 
     def close(self) -> None:
@@ -165,7 +167,8 @@ class Session:
 
     def decode(self, token: int) -> Logits:
         """Append one token; the logits [vocab] after it."""
-        return self._step([token], [0])[0]
+        logits: Logits = self._step([token], [0])[0]
+        return logits
 
     def score(self, tokens: Sequence[int], start: int = 0) -> Iterator[Logits]:
         """Logits after each token from position `start` on, in blocks [rows, vocab].

@@ -15,6 +15,7 @@ from zerostall.hub.faults import typed_errors
 from zerostall.hub.references import Reference, choose, variants
 
 PART = ".zerostall-part"
+LARGEST = 50 * 10**9  # bytes; huggingface_hub fetches larger files by another protocol only
 
 
 def pull(reference: Reference) -> Path:
@@ -57,7 +58,7 @@ def fetch(reference: Reference, file: str) -> None:
 
     url = hf_hub_url(reference.repo, file, revision=reference.revision)
     remote = get_hf_file_metadata(url, token=get_token())
-    if remote.etag is None or remote.size is None or remote.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+    if remote.etag is None or remote.size is None or remote.size > LARGEST:
         return  # snapshot_download() knows other ways
     folder = repo_folder_name(repo_id=reference.repo, repo_type="model")
     blob = Path(constants.HF_HUB_CACHE) / folder / "blobs" / remote.etag

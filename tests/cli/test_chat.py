@@ -1,0 +1,75 @@
+"""zerostall chat: turns, commands, limits, Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+from tests.cli.shell import COMMAND, run
+from zerostall import SamplingParams
+
+OPTIONS = ("--temp", "0", "-n", "8", "-t", "1")
+
+
+def answer(llm, prompt):
+    return llm.generate(prompt, SamplingParams(temperature=0, max_tokens=8)).text
+
+
+def test_each_turn_is_answered_with_the_turns_before_it(llm, chat_model):
+    first = answer(llm, "# user: import os\n# assistant:")
+    second = answer(
+        llm, f"# user: import os\n# assistant: {first}\n# user: import sys\n# assistant:"
+    )
+    done = run("chat", "-m", chat_model, *OPTIONS, stdin="import os\n\nimport sys\n")
+    assert (done.returncode, done.stdout) == (0, f"{first}\n{second}\n")
+
+
+def test_reset_forgets_and_exit_leaves(llm, chat_model):
+    said = answer(llm, "# system: S\n# user: import os\n# assistant:")
+    done = run(
+        "chat",
+        *("-m", chat_model, "--system", "S"),
+        *OPTIONS,
+        stdin="import os\n/reset\nimport os\n/exit\nimport sys\n",
+    )
+    assert done.stdout == f"{said}\n{said}\n"
+
+
+def test_commands_are_explained_on_stderr(chat_model):
+    done = run("chat", "-m", chat_model, *OPTIONS, stdin="/help\n/unknown\n")
+    assert done.stdout == ""
+    assert "/reset" in done.stderr
+    assert "no command /unknown" in done.stderr
+
+
+def test_a_turn_that_does_not_fit_is_taken_back(llm, chat_model):
+    said = answer(llm, "# user: import os\n# assistant:")
+    done = run("chat", "-m", chat_model, *OPTIONS, stdin="x " * 3000 + "\nimport os\n")
+    assert done.stdout == f"{said}\n"
+    assert "/reset" in done.stderr
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_conversation(llm, chat_model):
+    endless = ("--temp", "0", "-t", "1")
+    with subprocess.Popen(
+        [*COMMAND, "chat", "-m", chat_model, *endless],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"import os\n")
+        process.stdin.flush()
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(b"/help\n", timeout=30)
+    assert process.returncode == 0
+    assert b"(stopped)" in errors
+    assert b"/exit" in errors
+
+
+def test_a_base_model_says_what_to_use_instead():
+    done = run("chat", *OPTIONS)
+    assert done.returncode == 2
+    assert "zerostall run" in done.stderr

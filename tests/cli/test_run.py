@@ -1,0 +1,136 @@
+"""zerostall run: prompts in, text or JSON out, Ctrl-C and closed pipes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.shell import COMMAND, run, run_json
+from zerostall import SamplingParams
+
+PROMPT = "def read_lines(path):"
+GREEDY = ("--temp", "0", "-n", "16", "-t", "1")
+ENDLESS = ("--temp", "0", "-n", "100000", "--ignore-eos", "-t", "1")
+
+
+@pytest.fixture(scope="module")
+def reference(llm):
+    return llm.generate(PROMPT, SamplingParams(temperature=0, max_tokens=16))
+
+
+def test_the_text_goes_to_stdout_and_nothing_else_anywhere(reference):
+    done = run("run", PROMPT, *GREEDY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, reference.text + "\n", "")
+
+
+def test_json_is_one_object_with_text_ids_reason_and_timings(llm, reference):
+    code, answer = run_json("run", PROMPT, *GREEDY, "--seed", "7")
+    assert code == 0
+    assert answer["text"] == reference.text
+    assert answer["token_ids"] == reference.token_ids
+    assert answer["finish_reason"] == "length"
+    assert answer["seed"] == 7
+    prompt = len(llm.tokenize(PROMPT))
+    assert answer["usage"] == {
+        "prompt_tokens": prompt,
+        "completion_tokens": 16,
+        "total_tokens": prompt + 16,
+    }
+    timings = answer["timings"]
+    assert set(timings) == {
+        "load_ms",
+        "prompt_tokens",
+        "prompt_ms",
+        "prompt_per_second",
+        "predicted_tokens",
+        "predicted_ms",
+        "predicted_per_second",
+    }
+    assert (timings["prompt_tokens"], timings["predicted_tokens"]) == (prompt, 16)
+    assert timings["predicted_per_second"] == pytest.approx(16e3 / timings["predicted_ms"])
+    assert timings["load_ms"] > 0
+
+
+@pytest.mark.parametrize("args", [(), ("-",)])
+def test_a_prompt_may_come_from_stdin_less_its_last_newline(reference, args):
+    assert run("run", *args, *GREEDY, stdin=PROMPT + "\n").stdout == reference.text + "\n"
+
+
+def test_tokens_are_taken_as_they_are(llm, reference):
+    ids = ",".join(map(str, llm.tokenize(PROMPT)))
+    assert run("run", "--tokens", ids, *GREEDY).stdout == reference.text + "\n"
+
+
+def test_echo_and_stats_add_the_prompt_and_a_line_on_stderr(llm, reference):
+    done = run("run", PROMPT, *GREEDY, "--echo", "--stats")
+    assert done.stdout == PROMPT + reference.text + "\n"
+    assert f"prompt {len(llm.tokenize(PROMPT))} tokens" in done.stderr
+    assert "predicted 16 tokens" in done.stderr
+    assert done.stderr.count("tokens/s") == 2
+
+
+def test_stop_ends_the_text(reference):
+    stop = reference.text[5:8]
+    _, answer = run_json("run", PROMPT, *GREEDY, "--stop", stop, "--stop", "never")
+    assert answer["text"] == reference.text[: reference.text.index(stop)]
+    assert answer["finish_reason"] == "stop"
+
+
+def test_a_chat_model_is_asked_unless_raw(llm, chat_model, reference):
+    greedy = SamplingParams(temperature=0, max_tokens=16)
+    asked = llm.generate(f"# system: Be brief\n# user: {PROMPT}\n# assistant:", greedy)
+    args = ("run", "-m", chat_model, PROMPT, *GREEDY)
+    assert run(*args, "--system", "Be brief").stdout == asked.text + "\n"
+    assert run(*args, "--raw").stdout == reference.text + "\n"
+
+
+def test_ctrl_c_keeps_what_was_written_and_exits_130():
+    with subprocess.Popen(
+        [*COMMAND, "run", "x", *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, b"")
+    assert (first + rest).endswith(b"\n")
+
+
+def test_ctrl_c_with_json_gives_the_part_that_there_is():
+    script = (
+        "import os, signal, sys, zerostall.cli.run as run\n"
+        "from zerostall.cli import main\n"
+        "stream = run.begin\n"
+        "def begin(*args):\n"
+        "    for i, chunk in enumerate(stream(*args)):\n"
+        "        if i == 5: os.kill(os.getpid(), signal.SIGINT)\n"
+        "        yield chunk\n"
+        "run.begin = begin\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [COMMAND[0], "-c", script, "run", "x", *ENDLESS, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["finish_reason"]) == (130, "interrupted")
+    assert len(answer["token_ids"]) == 5
+    assert answer["text"] != ""
+
+
+def test_a_closed_pipe_ends_the_command_quietly_with_141():
+    with subprocess.Popen(
+        [*COMMAND, "run", "x", *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (141, b"")

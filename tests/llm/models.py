@@ -1,0 +1,35 @@
+"""Variations of the built-in model, made by changing a few bytes of its file."""
+
+from __future__ import annotations
+
+import struct
+
+from zerostall import hub
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}# assistant:{% endif %}"
+)
+BLOCK = 4096  # a multiple of every alignment in use
+
+
+def nano() -> bytes:
+    """The built-in model's file."""
+    return hub.resolve("nano").read_bytes()
+
+
+def with_template(model: bytes, template: str = TEMPLATE) -> bytes:
+    """The model with a chat template; a comment in it keeps the tensors aligned."""
+    key = b"tokenizer.chat_template"
+    fixed = 8 + len(key) + 4 + 8 + len(template) + len("{##}")
+    text = template + "{#" + " " * (-fixed % BLOCK) + "#}"
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text.encode()
+    (entries,) = struct.unpack_from("<Q", model, 16)
+    return model[:16] + struct.pack("<Q", entries + 1) + entry + model[24:]
+
+
+def without_vocabulary(model: bytes) -> bytes:
+    """The model saying that it has no tokenizer."""
+    old = b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 4) + b"gpt2"
+    assert model.count(old) == 1
+    return model.replace(old, old[:-4] + b"none")
