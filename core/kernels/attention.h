@@ -7,7 +7,6 @@
 // probability of exactly 0, which adds nothing.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -67,7 +66,7 @@ struct AttentionOps {
     }
     for (; d < tile.value_dim; d += 16) {
       value_columns<Q, 1, kKv>(tile, first, page, begin, end, scores, decay, d,
-                               std::min(16, tile.value_dim - d));
+                               at_most_16(tile.value_dim - d));
     }
   }
 
@@ -104,11 +103,15 @@ struct AttentionOps {
     }
   }
 
+  static inline int within_page(int64_t slot) {
+    return slot < 0 ? 0 : slot > kPagePositions ? kPagePositions : int(slot);
+  }
+
   // Scores to probabilities relative to the running maximum; returns the decay of what was
   // summed before.
   static inline float online_softmax(const AttentionTile& tile, int q, int64_t base, float* s) {
-    const int begin = int(std::clamp<int64_t>(tile.key_begin[q] - base, 0, kPagePositions));
-    const int end = int(std::clamp<int64_t>(tile.key_end[q] - base, 0, kPagePositions));
+    const int begin = within_page(tile.key_begin[q] - base);
+    const int end = within_page(tile.key_end[q] - base);
     constexpr float kHidden = -std::numeric_limits<float>::infinity();
     if (begin >= end) {
       for (int c = 0; c < kPagePositions; c += 16) V::store(s + c, V::zero());
@@ -151,23 +154,24 @@ struct AttentionOps {
     for (int q = 0; q < tile.queries; ++q) {
       *tile.maximum[q] = -std::numeric_limits<float>::infinity();
       *tile.sum[q] = 0;
-      std::fill_n(tile.out[q], tile.value_dim, 0.0f);
+      for (int d = 0; d < tile.value_dim; ++d) tile.out[q][d] = 0;
     }
     for (int p = 0; p < tile.pages; ++p) {
       const int64_t base = tile.first_position + int64_t(p) * kPagePositions;
-      int64_t first = base + kPagePositions, last = base;  // positions any query sees
+      int first = kPagePositions, last = 0;  // slots that some query sees
       for (int q = 0; q < tile.queries; ++q) {
-        if (tile.key_begin[q] >= base + kPagePositions || tile.key_end[q] <= base) continue;
-        first = std::min(first, std::max(tile.key_begin[q], base));
-        last = std::max(last, std::min(tile.key_end[q], base + kPagePositions));
+        const int begin = within_page(tile.key_begin[q] - base);
+        const int end = within_page(tile.key_end[q] - base);
+        if (begin >= end) continue;
+        first = begin < first ? begin : first;
+        last = end > last ? end : last;
       }
       if (first >= last) continue;
       each_block(tile,
                  [&]<int Q>(int q) { score_block<Q, kKv>(tile, q, tile.key_page[p], scores); });
       for (int q = 0; q < tile.queries; ++q) decay[q] = online_softmax(tile, q, base, scores[q]);
       each_block(tile, [&]<int Q>(int q) {
-        value_block<Q, kKv>(tile, q, tile.value_page[p], int(first - base), int(last - base),
-                            scores, decay);
+        value_block<Q, kKv>(tile, q, tile.value_page[p], first, last, scores, decay);
       });
     }
   }
@@ -187,6 +191,8 @@ struct AttentionOps {
     }
   }
 
+  static constexpr int at_most_16(int n) { return n < 16 ? n : 16; }
+
   // Rows of a value page are padded to whole vectors.
   static constexpr size_t padded(int dim) { return size_t(dim + 15) / 16 * 16; }
 
@@ -196,19 +202,20 @@ struct AttentionOps {
     if (kv == KvType::F32) {
       float* keys = reinterpret_cast<float*>(key_page) + slot;
       for (int d = 0; d < head_dim; ++d) keys[size_t(d) * kPagePositions] = key[d];
-      std::copy_n(value, value_dim, reinterpret_cast<float*>(value_page) + row);
+      float* values = reinterpret_cast<float*>(value_page) + row;
+      for (int d = 0; d < value_dim; ++d) values[d] = value[d];
       return;
     }
     uint16_t* keys = reinterpret_cast<uint16_t*>(key_page) + slot;
     uint16_t* values = reinterpret_cast<uint16_t*>(value_page) + row;
     uint16_t half[16];
     for (int d = 0; d < head_dim; d += 16) {
-      const int n = std::min(16, head_dim - d);
+      const int n = at_most_16(head_dim - d);
       V::store_f16(half, V::load_n(key + d, n));
       for (int i = 0; i < n; ++i) keys[size_t(d + i) * kPagePositions] = half[i];
     }
     for (int d = 0; d < value_dim; d += 16) {
-      V::store_f16(values + d, V::load_n(value + d, std::min(16, value_dim - d)));
+      V::store_f16(values + d, V::load_n(value + d, at_most_16(value_dim - d)));
     }
   }
 };

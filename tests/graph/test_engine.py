@@ -87,7 +87,9 @@ def test_only_the_rows_asked_for_come_back(model: Path) -> None:
         np.array(ids, np.int32), np.full(30, sequence, np.int32), np.array([29, 3, 3], np.int32)
     )
     assert np.array_equal(some, every[[29, 3, 3]])
-    none = core.step(np.array([1], np.int32), np.array([sequence], np.int32), np.array([], np.int32))
+    none = core.step(
+        np.array([1], np.int32), np.array([sequence], np.int32), np.array([], np.int32)
+    )
     assert none.shape == (0, VOCAB) and core.length(sequence) == 31
 
 

@@ -84,7 +84,9 @@ def engine(path: Path, tape: Tape, **options: object) -> Engine:
     return Engine(GgufFile(str(path)), tape, **settings)  # type: ignore[arg-type]
 
 
-def forward(core: Engine, ids: list[int], chunk: int = 64, sequence: int | None = None) -> np.ndarray:
+def forward(
+    core: Engine, ids: list[int], chunk: int = 64, sequence: int | None = None
+) -> np.ndarray:
     """Logits after every token, float32 [len(ids), vocab], fed in chunks of `chunk` tokens."""
     own = core.open_sequence() if sequence is None else sequence
     rows = []

@@ -26,7 +26,8 @@ class Model(nn.Decoder):
         """A second, unscaled table for sliding layers."""
         super().ropes()
         if any(self.windows):
-            self.local_table = self.rope_table(nn.Rope.plain(self.rotated, self.rope_base))
+            base = self.hp.real("rope.freq_base_swa", self.rope_base, low=1.0001)
+            self.local_table = self.rope_table(nn.Rope.plain(self.rotated, base))
 
     def rope_of(self, layer: int) -> int:
         """The unscaled table where the layer slides."""
