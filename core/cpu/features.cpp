@@ -1,3 +1,4 @@
+// CPUID and XGETBV, read once at load.
 #include "cpu/features.h"
 
 #ifdef ZS_X86

@@ -9,7 +9,6 @@ turns and macro calls are counted, and operators refuse to make results that are
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -23,21 +22,23 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from zerostall.text.bounds import (
+    MAX_COUNT,
+    RunawayError,
+    bounded_filters,
+    check_length,
+    check_method,
+    check_operator,
+)
+
 # Walking every pair of 1000 messages takes a million turns, about a second.
 MAX_TURNS = 2_000_000
-# Of one string or list; a prompt of a million tokens has about four million characters.
-MAX_LENGTH = 1 << 24
-
-# A width that format strings should not have.
-_WIDE = re.compile(r"\d{6}|\*")
+# A macro call takes as long as 20 plain turns.
+CALL_TURNS = 20
 
 
 class RefusedError(TemplateError):
     """The template called ``raise_exception``: its message is for the user."""
-
-
-class RunawayError(SecurityError):
-    """The template would take too much time or memory."""
 
 
 class ChatEnvironment(ImmutableSandboxedEnvironment):
@@ -50,7 +51,8 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
         self._budget = threading.local()
-        self.filters["tojson"] = _to_json
+        self.filters.update(bounded_filters(self.filters), tojson=_to_json)
+        del self.globals["lipsum"]
         self.globals.update(
             raise_exception=_raise_exception,
             range=self.bounded_range,
@@ -83,7 +85,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
     def concat(self, parts: Iterable[str]) -> str:
         """Join what a block, a macro or the template wrote."""
         parts = list(parts)
-        _check_length(sum(map(len, parts)))
+        check_length(sum(map(len, parts)))
         return "".join(parts)
 
     def joined(self, *parts: Any) -> str:
@@ -92,28 +94,12 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Apply an intercepted operator, unless its result would be too long."""
-        if operator == "+":
-            _check_length(_length(left) + _length(right))
-        elif operator == "*":
-            for value, times in ((left, right), (right, left)):
-                if isinstance(times, int):
-                    _check_length(_length(value) * times)
-                    _check_length(times.bit_length())
-        elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-            _check_length(left.bit_length() * right)
-        elif operator == "%" and isinstance(left, str) and _WIDE.search(left):
-            raise RunawayError(f"the format {left[:40]!r} is too wide")
+        check_operator(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Context, target: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call an object, unless it is a string method asked for a result that is too long."""
-        subject = getattr(target, "__self__", None)
-        if isinstance(subject, str):
-            for value in (*args, *kwargs.values()):
-                if isinstance(value, int):
-                    _check_length(value)
-            if "format" in getattr(target, "__name__", "") and _WIDE.search(subject):
-                raise RunawayError(f"the format {subject[:40]!r} is too wide")
+        check_method(target, (*args, *kwargs.values()))
         return super().call(context, target, *args, **kwargs)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -129,12 +115,12 @@ class _Counting(NodeTransformer):
         self.generic_visit(node)
         node.iter = _own("counted", [cast(nodes.Expr, node.iter)], node.lineno)
         if node.recursive:
-            node.body.insert(0, nodes.ExprStmt(_own("turn", [], node.lineno)))
+            node.body.insert(0, _call_turns(node.lineno))
         return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(_own("turn", [], node.lineno)))
+        node.body.insert(0, _call_turns(node.lineno))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
@@ -146,6 +132,11 @@ def _own(method: str, arguments: list[nodes.Expr], line: int) -> nodes.Call:
     """A call of a method of the environment, which the sandbox cannot reach by name."""
     target = nodes.EnvironmentAttribute(method, lineno=line)
     return nodes.Call(target, arguments, [], None, None, lineno=line)
+
+
+def _call_turns(line: int) -> nodes.ExprStmt:
+    cost = nodes.Const(CALL_TURNS, lineno=line)
+    return nodes.ExprStmt(_own("turn", [cost], line), lineno=line)
 
 
 class _Generation(Extension):
@@ -189,7 +180,8 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    _check_length(indent if isinstance(indent, int) else 0)
+    if isinstance(indent, int) and indent > MAX_COUNT:
+        raise RunawayError(f"tojson cannot indent by {indent}")
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,
@@ -197,12 +189,3 @@ def _to_json(
         separators=separators,
         sort_keys=sort_keys,
     )
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (str, list, tuple)) else 0
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_LENGTH:
-        raise RunawayError(f"it makes a text or list longer than {MAX_LENGTH}")

@@ -233,8 +233,9 @@ def _additions(
 
 def _byte_values(file: Metadata, tokens: list[str], types: list[int]) -> dict[int, int]:
     values = {}
-    for id, kind in enumerate(types):
-        if kind == TokenType.BYTE:
+    byte = int(TokenType.BYTE)
+    for id, kind in enumerate(types if byte in types else ()):
+        if kind == byte:
             match = _BYTE.fullmatch(tokens[id])
             if match is None:
                 raise format_error(
