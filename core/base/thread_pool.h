@@ -12,13 +12,17 @@ namespace zs {
 
 class ThreadPool {
  public:
-  // `threads` counts the caller, which takes part as thread 0.
-  explicit ThreadPool(int threads);
+  // `threads` counts the caller, which takes part as thread 0. `cpus` is empty, or has the CPU
+  // that each thread stays on: workers for life, the caller inside run() only, because what its
+  // thread does elsewhere is not ours to restrict. Throws InvalidRequest if there is not one for
+  // each thread, or one that this process may not use.
+  explicit ThreadPool(int threads, std::vector<int> cpus = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return size_; }
+  const std::vector<int>& cpus() const { return cpus_; }
 
   // Runs body(thread) on every thread and returns when all have. The body must not throw.
   // One caller at a time.
@@ -34,8 +38,12 @@ class ThreadPool {
   using Erased = void (*)(void* context, int thread);
   void run_erased(Erased body, void* context);
   void worker(int thread);
+  void stop();
+  void wait_change(const std::atomic<uint32_t>& value, uint32_t old) const;
 
   int size_;
+  std::vector<int> cpus_;
+  int pauses_, yields_;
   std::vector<std::thread> workers_;
   Erased body_ = nullptr;
   void* context_ = nullptr;

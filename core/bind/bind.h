@@ -11,5 +11,7 @@ void quant(nanobind::module_& m);
 void kernels(nanobind::module_& m);
 void graph(nanobind::module_& m);
 void sample(nanobind::module_& m);
+void limits(nanobind::module_& m);
+void topology(nanobind::module_& m);
 
 }  // namespace zs::bind

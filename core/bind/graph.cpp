@@ -4,6 +4,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <mutex>
 
@@ -87,10 +88,12 @@ graph::EngineOptions engine_options(int threads, size_t context, size_t max_batc
 
 void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object tape, int threads,
                  size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
-                 std::optional<std::string> isa, std::optional<nb::callable> progress) {
+                 std::optional<std::string> isa, std::optional<nb::callable> progress,
+                 std::optional<std::vector<int>> cpus) {
   graph::TapeSpec spec = tape_spec(std::move(tape));
   graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
   options.isa = isa.value_or("");
+  options.cpus = std::move(cpus).value_or(std::vector<int>());
   std::unique_ptr<Engine> engine;
   {
     nb::gil_scoped_release release;
@@ -137,17 +140,27 @@ nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
   nb::list shape;
   for (int i = tensor->n_dims; i-- > 0;) shape.append(tensor->dims[i]);
   const auto* type = gguf::ggml_type(tensor->type);
-  const int64_t rows = static_cast<int64_t>(tensor->dims[1]);
+  // A slice is along the output dimension, which is all that a vector has.
+  const auto rows = static_cast<int64_t>(tensor->dims[tensor->n_dims > 1 ? 1 : 0]);
   const int64_t end = ref.row_end < 0 ? rows : ref.row_end;
   d["shape"] = shape;
   d["row_begin"] = ref.row_begin;
   d["row_end"] = end;
   d["format"] = type ? std::string(type->name) : std::to_string(tensor->type);
-  d["bytes"] = tensor->bytes / (rows ? rows : 1) * (end - ref.row_begin);
+  d["bytes"] = tensor->bytes * static_cast<uint64_t>(end - ref.row_begin) / rows;
   return d;
 }
 
+// What fn(engine) returns, between steps.
+template <class Fn>
+auto locked(BoundEngine& self, Fn&& fn) {
+  nb::gil_scoped_release release;
+  std::lock_guard guard(self.lock);
+  return fn(*self.engine);
+}
+
 nb::list describe(BoundEngine& self) {
+  const auto op_ns = locked(self, [](const Engine& e) { return e.op_ns(); });
   const Engine& engine = *self.engine;
   const auto& tape = engine.program().tape();
   nb::list ops;
@@ -176,7 +189,7 @@ nb::list describe(BoundEngine& self) {
     d["weights"] = weights;
     d["shared_scratch"] = op.shared_scratch();
     d["thread_scratch"] = op.private_scratch();
-    d["time_us"] = static_cast<double>(engine.op_ns()[i]) / 1000.0;
+    d["time_us"] = static_cast<double>(op_ns[i]) / 1000.0;
     ops.append(d);
   }
   return ops;
@@ -215,47 +228,40 @@ void graph(nb::module_& m) {
       "Python threads take turns.")
       .def("__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
            "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
-           "progress"_a = nb::none(),
+           "progress"_a = nb::none(), "cpus"_a = nb::none(),
            nb::sig(
                "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
                "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
                "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
-               "None) -> None"),
+               "None, cpus: collections.abc.Sequence[int] | None = None) -> None"),
            "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
            "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
            "positions of all sequences together (0: context). progress(done, total) is called\n"
-           "in bytes while packing. Raises ModelFormatError, UnsupportedModelError,\n"
-           "OutOfBudgetError or InvalidRequestError.")
+           "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
+           "caller's, during a step only); None: threads may move. Raises ModelFormatError,\n"
+           "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
       .def(
           "open_sequence",
           [](BoundEngine& self) {
-            nb::gil_scoped_release release;
-            std::lock_guard guard(self.lock);
-            return self.engine->open_sequence();
+            return locked(self, [](Engine& e) { return e.open_sequence(); });
           },
           "Start an empty sequence; returns its number.")
       .def(
           "close_sequence",
           [](BoundEngine& self, int sequence) {
-            nb::gil_scoped_release release;
-            std::lock_guard guard(self.lock);
-            self.engine->close_sequence(sequence);
+            locked(self, [&](Engine& e) { e.close_sequence(sequence); });
           },
           "sequence"_a, "Free a sequence and its cache pages.")
       .def(
           "length",
           [](BoundEngine& self, int sequence) {
-            nb::gil_scoped_release release;
-            std::lock_guard guard(self.lock);
-            return self.engine->length(sequence);
+            return locked(self, [&](Engine& e) { return e.length(sequence); });
           },
           "sequence"_a, "Tokens a sequence holds.")
       .def(
           "truncate",
           [](BoundEngine& self, int sequence, size_t length) {
-            nb::gil_scoped_release release;
-            std::lock_guard guard(self.lock);
-            self.engine->truncate(sequence, length);
+            locked(self, [&](Engine& e) { e.truncate(sequence, length); });
           },
           "sequence"_a, "length"_a, "Forget all but the first `length` tokens of a sequence.")
       .def("step", &step, "tokens"_a, "sequences"_a, "rows"_a,
@@ -271,7 +277,9 @@ void graph(nb::module_& m) {
           nb::sig("def memory(self) -> dict[str, int]"),
           "Bytes of weights, buffers, scratch and the reserved KV cache.")
       .def_prop_ro(
-          "steps", [](BoundEngine& self) { return self.engine->steps(); }, "Steps run so far.")
+          "steps",
+          [](BoundEngine& self) { return locked(self, [](Engine& e) { return e.steps(); }); },
+          "Steps run so far.")
       .def_prop_ro(
           "vocab_size", [](BoundEngine& self) { return self.engine->program().vocab(); },
           "Width of a row of logits.")
@@ -287,6 +295,9 @@ void graph(nb::module_& m) {
       .def_prop_ro(
           "threads", [](BoundEngine& self) { return self.engine->threads(); },
           "Threads that compute, the caller included.")
+      .def_prop_ro(
+          "cpus", [](BoundEngine& self) { return self.engine->program().options().cpus; },
+          "The CPU that each thread stays on; empty if threads may move.")
       .def_prop_ro(
           "isa", [](BoundEngine& self) { return kernels::isa_name(self.engine->isa()); },
           "The instruction set in use.");

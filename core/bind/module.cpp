@@ -9,4 +9,6 @@ NB_MODULE(_core, m) {
   zs::bind::kernels(m);
   zs::bind::graph(m);
   zs::bind::sample(m);
+  zs::bind::limits(m);
+  zs::bind::topology(m);
 }

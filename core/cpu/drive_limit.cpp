@@ -55,7 +55,7 @@ double drive_bandwidth(const std::string& path, size_t depth, size_t request_byt
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   const auto reader = [&](size_t index) {
     uint8_t* target = memory.data() + index * request_bytes;
-    while (elapsed() < seconds && failure == 0) {
+    do {
       // A stride that is prime to most lengths: a drive's own read-ahead shall not help.
       const size_t block = next.fetch_add(1) * 7919 % blocks;
       const ssize_t got =
@@ -66,7 +66,7 @@ double drive_bandwidth(const std::string& path, size_t depth, size_t request_byt
         return;
       }
       done += static_cast<size_t>(got);
-    }
+    } while (elapsed() < seconds && failure == 0);
   };
   std::vector<std::thread> readers;
   for (size_t i = 0; i < depth; ++i) readers.emplace_back(reader, i);

@@ -1,6 +1,9 @@
 // Conversions between the attribute types Python sends and those operators want.
 #include "graph/attrs.h"
 
+#include <cmath>
+#include <limits>
+
 #include "base/error.h"
 
 namespace zs::graph {
@@ -25,19 +28,27 @@ const Attribute& Attrs::need(const char* name) {
   return *value;
 }
 
-int64_t Attrs::integer(const char* name) {
-  const Attribute& value = need(name);
-  if (const auto* i = std::get_if<int64_t>(&value)) return *i;
-  fail(std::string("attribute '") + name + "' must be an integer");
+int64_t Attrs::integer(const char* name, int64_t low, int64_t high) {
+  const auto* value = std::get_if<int64_t>(&need(name));
+  if (value && *value >= low && *value <= high) return *value;
+  fail(std::string("attribute '") + name + "' is " + (value ? std::to_string(*value) : "none") +
+       ", expected an integer from " + std::to_string(low) + " to " + std::to_string(high));
 }
 
-int64_t Attrs::integer(const char* name, int64_t fallback) {
-  return find(name) ? integer(name) : fallback;
+int64_t Attrs::integer(const char* name, int64_t low, int64_t high, int64_t fallback) {
+  return find(name) ? integer(name, low, high) : fallback;
+}
+
+float Attrs::finite(const char* name, double value) const {
+  // Also false for NaN.
+  if (std::abs(value) <= std::numeric_limits<float>::max()) return static_cast<float>(value);
+  fail(std::string("attribute '") + name + "' is " + std::to_string(value) +
+       ", expected a finite float");
 }
 
 float Attrs::real(const char* name) {
   const Attribute& value = need(name);
-  if (const auto* d = std::get_if<double>(&value)) return static_cast<float>(*d);
+  if (const auto* d = std::get_if<double>(&value)) return finite(name, *d);
   if (const auto* i = std::get_if<int64_t>(&value)) return static_cast<float>(*i);
   fail(std::string("attribute '") + name + "' must be a number");
 }
@@ -63,7 +74,9 @@ std::string Attrs::text(const char* name, const char* fallback) {
 std::vector<float> Attrs::reals(const char* name) {
   const auto* list = std::get_if<std::vector<double>>(&need(name));
   if (!list) fail(std::string("attribute '") + name + "' must be a list of numbers");
-  return {list->begin(), list->end()};
+  std::vector<float> values;
+  for (const double value : *list) values.push_back(finite(name, value));
+  return values;
 }
 
 void Attrs::finish() const {

@@ -13,9 +13,10 @@ class Attrs {
  public:
   Attrs(const OpSpec& spec, size_t index) : spec_(spec), index_(index) {}
 
-  // Without a default the attribute must be there. All throw InvalidRequest.
-  int64_t integer(const char* name);
-  int64_t integer(const char* name, int64_t fallback);
+  // Without a default the attribute must be there. All throw InvalidRequest, integer() also for
+  // a value outside [low, high], real() and reals() for one that is no finite float.
+  int64_t integer(const char* name, int64_t low, int64_t high);
+  int64_t integer(const char* name, int64_t low, int64_t high, int64_t fallback);
   float real(const char* name);
   float real(const char* name, float fallback);
   bool boolean(const char* name, bool fallback);
@@ -31,6 +32,7 @@ class Attrs {
  private:
   const Attribute* find(const char* name);
   const Attribute& need(const char* name);
+  float finite(const char* name, double value) const;
 
   const OpSpec& spec_;
   size_t index_;

@@ -33,7 +33,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
                const std::function<void(size_t, size_t)>& progress)
     : program_(std::move(file), std::move(tape), options),
       kernels_(&kernels_for(options.isa)),
-      pool_(options.threads) {
+      pool_(options.threads, options.cpus) {
   const size_t count = program_.ops().size();
   activations_ = AlignedBuffer(program_.buffers().bytes, "activations");
   for (const size_t offset : program_.buffers().offsets) {
@@ -58,9 +58,9 @@ void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> seq
   }
   if (sequences.size() != tokens.size()) invalid("tokens and sequences must have the same length");
   for (const int32_t id : tokens) {
-    if (id < 0 || static_cast<size_t>(id) >= program_.vocab()) {
+    if (id < 0 || static_cast<size_t>(id) >= program_.token_limit()) {
       invalid("token id " + std::to_string(id) + " is outside the vocabulary of " +
-              std::to_string(program_.vocab()));
+              std::to_string(program_.token_limit()));
     }
   }
   if (rows.size() > program_.max_rows()) {

@@ -93,6 +93,7 @@ class BuildContext {
   const size_t max_rows;                // of logits in a step
   const size_t context;                 // positions of a sequence
   size_t vocab = 0;                     // set by the logits operator
+  size_t embeddings = 0;                // rows, set by the embed operator
 
   // Checks the number of inputs, outputs and weights. Throws InvalidRequest.
   void arity(size_t inputs, size_t outputs, size_t weights_min, size_t weights_max) const;

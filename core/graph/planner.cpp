@@ -10,6 +10,7 @@ namespace zs::graph {
 namespace {
 
 constexpr size_t kNever = static_cast<size_t>(-1);
+constexpr int64_t kMaxWidth = int64_t{1} << 32;  // sizes in bytes then stay far below 2^64
 
 struct Life {
   size_t from = kNever;  // the operator that writes it
@@ -37,7 +38,11 @@ std::vector<Life> lifetimes(const TapeSpec& tape) {
     }
     for (const int b : op.outputs) {
       if (life(b).from != kNever) fail(i, op, "writes buffer " + std::to_string(b) + " again");
-      if (tape.widths[b] <= 0) fail(i, op, "buffer " + std::to_string(b) + " has no width");
+      if (tape.widths[b] <= 0 || tape.widths[b] > kMaxWidth) {
+        fail(i, op,
+             "buffer " + std::to_string(b) + " is " + std::to_string(tape.widths[b]) +
+                 " wide, expected 1 to " + std::to_string(kMaxWidth));
+      }
       life(b) = {i, i};
     }
   }

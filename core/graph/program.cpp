@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kLogitsBytes = size_t{64} << 20;
 constexpr int kMaxThreads = 1024;
 constexpr size_t kMaxContext = size_t{1} << 24;  // positions are floats in RoPE: exact up to here
+constexpr size_t kMaxKvTokens = size_t{1} << 30;
 
 [[noreturn]] void invalid(const std::string& what) {
   throw Error(ErrorKind::InvalidRequest, what);
@@ -24,6 +25,9 @@ const EngineOptions& checked(const EngineOptions& options) {
   }
   if (options.context < 1 || options.context > kMaxContext) {
     invalid("context must be 1 to " + std::to_string(kMaxContext));
+  }
+  if (options.kv_tokens > kMaxKvTokens) {
+    invalid("kv_tokens must be at most " + std::to_string(kMaxKvTokens));
   }
   if (options.max_batch < 1 || options.max_batch > kernels::kMaxTokens) {
     invalid("max_batch must be 1 to " + std::to_string(kernels::kMaxTokens));
@@ -60,6 +64,7 @@ Program::Program(std::shared_ptr<const gguf::File> file, TapeSpec tape,
     context.attrs.finish();
     shared_ = std::max(shared_, round_up(ops_.back()->shared_scratch(), 64));
     private_ = std::max(private_, round_up(ops_.back()->private_scratch(), 4096));
+    if (context.embeddings) token_limit_ = std::min(token_limit_, context.embeddings);
     if (context.vocab == 0) continue;
     if (i + 1 != tape_.ops.size()) context.attrs.fail("must be the last operator");
     vocab_ = context.vocab;

@@ -2,6 +2,7 @@
 // will take. Compiling packs and allocates nothing large, so it also answers "will it fit?".
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@ namespace zs::graph {
 
 struct EngineOptions {
   int threads = 1;
+  std::vector<int> cpus;   // the CPU that each thread stays on; empty: they may move
   size_t context = 4096;   // positions of one sequence
   size_t max_batch = 512;  // tokens of one step, at most kernels::kMaxTokens
   size_t kv_tokens = 0;    // positions of all sequences together; 0: context
@@ -47,6 +49,7 @@ class Program {
   const BufferPlan& buffers() const { return buffers_; }
   WeightStore& weights() { return weights_; }
   size_t vocab() const { return vocab_; }
+  size_t token_limit() const { return token_limit_; }  // ids are below it
   size_t max_rows() const { return max_rows_; }
   // Scratch that threads share, and that each has alone, enough for every operator.
   size_t shared_scratch() const { return shared_; }
@@ -61,7 +64,8 @@ class Program {
   BufferPlan buffers_;
   std::vector<std::unique_ptr<Op>> ops_;
   std::vector<kv::LayerShape> layers_;
-  size_t vocab_ = 0, max_rows_ = 0, shared_ = 0, private_ = 0;
+  size_t vocab_ = 0, token_limit_ = std::numeric_limits<int32_t>::max(), max_rows_ = 0, shared_ = 0,
+         private_ = 0;
 };
 
 }  // namespace zs::graph

@@ -1,10 +1,9 @@
-"""Opens thousands of damaged models under a memory limit; run by test_mutations.py.
+"""Damaged model files, and the loop that tries thousands of them under a memory limit.
 
-python mutate.py SEED CASES FOLDER
+python -m tests.gguf.mutate SEED CASES FOLDER
 
 Every case must open and then read whole, or raise ModelFormatError or UnsupportedModelError with
-a message that names the file and a field. Prints the seed and each case before it is tried, and
-a JSON summary at the end; a failure leaves the file in FOLDER.
+a message that names the file and a field.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from __future__ import annotations
 import json
 import random
 import resource
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.gguf import builder as b
 from zerostall import _core
@@ -27,6 +28,8 @@ CASE_SECONDS = 2.0
 HOSTILE = [0, 1, 2, 3, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**61, 2**62 + 1]
 HOSTILE += [2**63 - 1, 2**63, 2**64 - 32, 2**64 - 16, 2**64 - 1]
 FIELD_WORDS = ("header", "metadata", "tensor", "file name")
+
+Case = tuple[str, bytes]  # what was done, and the file
 
 
 def sample_model(rng: random.Random) -> b.Builder:
@@ -50,7 +53,24 @@ def sample_model(rng: random.Random) -> b.Builder:
     return file
 
 
-def mutations(rng: random.Random) -> Iterator[tuple[str, bytes]]:
+def change_number(rng: random.Random, data: bytes, field: tuple[str, int, int]) -> Case:
+    """The file with a hostile value in one of its numbers."""
+    name, at, size = field
+    value = rng.choice(HOSTILE) % 2 ** (8 * size)
+    changed = data[:at] + value.to_bytes(size, "little") + data[at + size :]
+    return f"{name} at {at} = {value}", changed
+
+
+def flip_bits(rng: random.Random, data: bytes, end: int) -> Case:
+    """The file with a few bits before byte `end` the other way round."""
+    damaged = bytearray(data)
+    flips = [rng.randrange(end * 8) for _ in range(rng.choice([1, 1, 2, 8, 64]))]
+    for bit in flips:
+        damaged[bit // 8] ^= 1 << bit % 8
+    return f"flip bits {flips}", bytes(damaged)
+
+
+def mutations(rng: random.Random) -> Iterator[Case]:
     """Damaged files with what was done to each, without end."""
     while True:
         file = sample_model(rng)
@@ -60,16 +80,10 @@ def mutations(rng: random.Random) -> Iterator[tuple[str, bytes]]:
             yield f"cut before {name} at {at}", data[:at]
             yield f"cut inside {name} at {at}", data[: at + rng.randrange(size + 1)]
         numbers = [f for f in file.fields if f[2] in (4, 8)]
-        for name, at, size in rng.sample(numbers, len(numbers) // 2):
-            value = rng.choice(HOSTILE) % 2 ** (8 * size)
-            changed = data[:at] + value.to_bytes(size, "little") + data[at + size :]
-            yield f"{name} at {at} = {value}", changed
+        for field in rng.sample(numbers, len(numbers) // 2):
+            yield change_number(rng, data, field)
         for _ in range(150):
-            damaged = bytearray(data)
-            flips = [rng.randrange(len(data) * 8) for _ in range(rng.choice([1, 1, 2, 8, 64]))]
-            for bit in flips:
-                damaged[bit // 8] ^= 1 << bit % 8
-            yield f"flip bits {flips}", bytes(damaged)
+            yield flip_bits(rng, data, len(data))
         for _ in range(30):
             a, c = sorted(rng.randrange(len(data)) for _ in range(2))
             yield f"remove {a}:{c}", data[:a] + data[c:]
@@ -100,25 +114,50 @@ def check(path: Path) -> str:
     return "opened"
 
 
-def main() -> None:
-    seed, cases, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+def try_cases(
+    cases: Callable[[random.Random], Iterator[Case]], check_one: Callable[[Path], str]
+) -> None:
+    """The child's part: SEED, CASES and FOLDER come from the command line.
+
+    Prints the seed and each case before it is tried, and a JSON summary at the end; a failure
+    leaves the file in FOLDER.
+    """
+    seed, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
     outcomes: Counter[str] = Counter()
     resident_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for case, (what, data) in zip(range(cases), mutations(random.Random(seed)), strict=False):
+    for case, (what, data) in zip(range(count), cases(random.Random(seed)), strict=False):
         path = folder / "case.gguf"
         path.unlink(missing_ok=True)  # truncating it instead makes ext4 flush: 3 ms a case
         path.write_bytes(data)
         # Before the attempt, so that it is known after a crash.
         print(f"seed {seed}, case {case}: {what}", flush=True)
-        started = time.monotonic()
-        outcomes[check(path)] += 1
-        if time.monotonic() - started > CASE_SECONDS:
+        started = time.process_time()
+        outcomes[check_one(path)] += 1
+        if time.process_time() - started > CASE_SECONDS:
             raise AssertionError("slow case")
     grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident_kb
     print(json.dumps({"outcomes": outcomes, "grown_kb": grown_kb}))
 
 
+def run(module: str, seed: int, cases: int, folder: Path) -> dict[str, Any]:
+    """The parent's part: the summary of a module's cases, tried in a process of their own."""
+    command = [sys.executable, "-W", "error", "-X", "faulthandler", "-m", module]
+    child = subprocess.run(
+        [*command, str(seed), str(cases), str(folder)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    last = child.stdout.splitlines()[-1] if child.stdout else "no case"
+    assert child.returncode == 0, f"{last}, file {folder / 'case.gguf'}:\n{child.stderr}"
+    summary: dict[str, Any] = json.loads(last)
+    assert sum(summary["outcomes"].values()) == cases
+    return summary
+
+
 if __name__ == "__main__":
-    main()
+    try_cases(mutations, check)

@@ -4,12 +4,14 @@
 // decode may give the chunks of one query to several threads and still get the bits of prefill.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "graph/op.h"
 
 namespace zs::graph {
 namespace {
 
+constexpr int64_t kMaxHeads = 1 << 16;
 constexpr int kChunkPages = 16;
 constexpr int64_t kChunk = int64_t{kChunkPages} * kernels::kPagePositions;
 // Batches of up to this many tokens split long sequences over threads.
@@ -54,22 +56,18 @@ class Attention final : public Op {
     for (int i = 0; i < 3; ++i) in_[i] = build.input(i);
     out_ = build.output(0);
     auto& a = build.attrs;
-    heads_ = static_cast<int>(a.integer("heads"));
-    shape_.kv_heads = static_cast<int>(a.integer("kv_heads"));
-    shape_.head_dim = static_cast<int>(a.integer("head_dim"));
-    shape_.value_dim = static_cast<int>(a.integer("value_dim", shape_.head_dim));
-    window_ = a.integer("window", 0);
+    heads_ = static_cast<int>(a.integer("heads", 1, kMaxHeads));
+    shape_.kv_heads = static_cast<int>(a.integer("kv_heads", 1, heads_));
+    shape_.head_dim = static_cast<int>(a.integer("head_dim", 1, kernels::kMaxHeadDim));
+    shape_.value_dim =
+        static_cast<int>(a.integer("value_dim", 1, kernels::kMaxHeadDim, shape_.head_dim));
+    window_ = a.integer("window", 0, std::numeric_limits<int64_t>::max(), 0);
     scale_ = a.real("scale");
     softcap_ = a.real("softcap", 0.0f);
-    layer_ = a.integer("layer");
-    if (shape_.kv_heads <= 0 || heads_ <= 0 || heads_ % shape_.kv_heads != 0) {
-      a.fail("kv_heads must divide heads");
-    }
-    if (shape_.head_dim <= 0 || shape_.value_dim <= 0 || shape_.head_dim > kernels::kMaxHeadDim ||
-        shape_.value_dim > kernels::kMaxHeadDim) {
-      a.fail("head_dim and value_dim must be 1 to 512");
-    }
-    if (layer_ != build.layers.size()) a.fail("layers must be numbered 0, 1, 2, ... in order");
+    // Layers are numbered in order.
+    const auto layer = static_cast<int64_t>(build.layers.size());
+    layer_ = a.integer("layer", layer, layer);
+    if (heads_ % shape_.kv_heads != 0) a.fail("kv_heads must divide heads");
     build.layers.push_back(shape_);
     build.expect_width(build.input_width(0), size_t(heads_) * shape_.head_dim, "q");
     build.expect_width(build.input_width(1), size_t(shape_.kv_heads) * shape_.head_dim, "k");

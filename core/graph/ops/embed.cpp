@@ -10,6 +10,7 @@ class Embed final : public Op {
     build.arity(0, 1, 1, 1);
     out_ = build.output(0);
     rows_ = build.weights.raw_rows(build.weight(0), build.attrs.where(), build.output_width(0));
+    build.embeddings = rows_.rows;
     scale_ = build.attrs.real("scale", 1.0f);
   }
 

@@ -13,8 +13,9 @@ class LayerNorm final : public Op {
     out_ = build.output(0);
     width_ = build.input_width(0);
     build.expect_width(build.output_width(0), width_, "the output");
-    group_ = build.attrs.integer("group", static_cast<int64_t>(width_));
-    if (group_ == 0 || width_ % group_ != 0) build.attrs.fail("group must divide the width");
+    const auto width = static_cast<int64_t>(width_);
+    group_ = build.attrs.integer("group", 1, width, width);
+    if (width_ % group_ != 0) build.attrs.fail("group must divide the width");
     eps_ = build.attrs.real("eps");
     weight_ = build.vector(0, group_);
     bias_ = build.vector(1, group_);

@@ -8,6 +8,8 @@
 namespace zs::graph {
 namespace {
 
+constexpr int64_t kMaxExperts = 1 << 16;
+
 class Moe final : public Op {
  public:
   explicit Moe(BuildContext& build) : max_tokens_(build.max_tokens) {
@@ -68,11 +70,9 @@ class Moe final : public Op {
   }
 
   void read_rule(BuildContext& build) {
-    rule_.experts = build.attrs.integer("experts");
-    rule_.used = build.attrs.integer("used");
-    if (rule_.used == 0 || rule_.used > rule_.experts || rule_.experts > 65536) {
-      build.attrs.fail("experts and used must be positive, and used at most experts");
-    }
+    const int64_t experts = build.attrs.integer("experts", 1, kMaxExperts);
+    rule_.experts = experts;
+    rule_.used = build.attrs.integer("used", 1, experts);
     const std::string gating = build.attrs.text("gating", "softmax");
     if (gating != "softmax" && gating != "sigmoid") {
       build.attrs.fail("gating is '" + gating + "', expected softmax or sigmoid");

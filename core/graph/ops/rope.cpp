@@ -13,15 +13,16 @@ class Rope final : public Op {
     table_ = build.input(1);
     out_ = build.output(0);
     width_ = build.input_width(0);
-    head_dim_ = build.attrs.integer("head_dim");
-    n_rot_ = build.attrs.integer("n_rot", static_cast<int64_t>(head_dim_));
+    const int64_t head_dim = build.attrs.integer("head_dim", 1, static_cast<int64_t>(width_));
+    head_dim_ = head_dim;
+    n_rot_ = build.attrs.integer("n_rot", 1, head_dim, head_dim);
     const std::string mode = build.attrs.text("mode", "neox");
     if (mode != "neox" && mode != "normal") build.attrs.fail("mode must be neox or normal");
     neox_ = mode == "neox";
     build.expect_width(build.output_width(0), width_, "the output");
     build.expect_width(build.input_width(1), n_rot_, "the table");
-    if (head_dim_ == 0 || width_ % head_dim_ != 0 || n_rot_ > head_dim_ || n_rot_ % 2 != 0) {
-      build.attrs.fail("head_dim must divide the width and n_rot be even and at most head_dim");
+    if (width_ % head_dim_ != 0 || n_rot_ % 2 != 0) {
+      build.attrs.fail("head_dim must divide the width, and n_rot be even");
     }
   }
 

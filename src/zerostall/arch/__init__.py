@@ -53,6 +53,11 @@ def load(file: GgufFile, context: int) -> Architecture:
             f"{file.paths[0]}: the metadata key 'general.architecture' is missing."
         )
     name = file.get("general.architecture")
+    if not isinstance(name, str):
+        raise ModelFormatError(
+            f"{file.paths[0]}: the metadata key 'general.architecture' is no string. "
+            "Convert or download the model again."
+        )
     if name not in names():
         raise UnsupportedModelError(
             f"{file.paths[0]}: the architecture is {name!r}; supported are {', '.join(names())}."

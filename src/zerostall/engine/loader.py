@@ -16,12 +16,12 @@ from zerostall.engine.budget import (
     make_plan,
     parse_bytes,
 )
-from zerostall.engine.cpus import default_threads
+from zerostall.engine.cpus import place_threads
 from zerostall.engine.session import Turns
 from zerostall.errors import InvalidRequestError, ModelFormatError
 
 if TYPE_CHECKING:
-    from zerostall._core import Engine, GgufFile
+    from zerostall._core import Engine, GgufFile, Placement
     from zerostall.arch import Architecture
     from zerostall.text import Tokenizer
 
@@ -39,6 +39,7 @@ class Options:
     kv_type: str = "f16"
     isa: str | None = None
     max_batch: int = MAX_BATCH
+    pin: bool | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -85,24 +86,24 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     file = gguf.open_model(path)
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess)
-    threads = options.threads or default_threads()
-    need = footprint(file, model.tape, guess, options.max_batch, options.kv_type, threads)
+    placement = place_threads(options.threads, options.pin)
+    need = footprint(file, model.tape, guess, options.max_batch, options.kv_type, placement.threads)
     plan = make_plan(need, model.context_length, options.ctx, ram, path.name)
     if plan.context != guess:
         model = arch.load(file, plan.context)  # rope tables may depend on it
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, threads, plan, progress)
+    engine = start_engine(file, model, options, placement, plan, progress)
     return Loaded(path, file, model, tokenizer, Turns(engine), 1e3 * (time.perf_counter() - clock))
 
 
 def load_tokenizer(file: GgufFile) -> Tokenizer | None:
     """The file's tokenizer, or None for a file that says it has no vocabulary."""
     from zerostall.text import Tokenizer
+    from zerostall.text.metadata import read_text
 
-    kind = file.get("tokenizer.ggml.model") if "tokenizer.ggml.model" in file else "none"
-    if kind in ("none", "no_vocab"):
+    if read_text(file, "tokenizer.ggml.model") in (None, "none", "no_vocab"):
         return None
     return Tokenizer.from_gguf(file)
 
@@ -120,7 +121,7 @@ def start_engine(
     file: GgufFile,
     model: Architecture,
     options: Options,
-    threads: int,
+    placement: Placement,
     plan: Plan,
     progress: Callable[[float], None] | None,
 ) -> Engine:
@@ -130,7 +131,8 @@ def start_engine(
     return Engine(
         file,
         model.tape,
-        threads=threads,
+        threads=placement.threads,
+        cpus=placement.cpus if placement.pinned else None,
         context=plan.context,
         max_batch=min(options.max_batch, plan.context),
         kv_tokens=plan.kv_tokens,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Rope frequencies that old converters stored per layer; no engine reads them.
 _IGNORED_SUFFIXES = (".attn_rot_embd.weight",)
+_MIN_FACTOR = 1e-6  # real ones are about 1 or more; what they divide must not overflow
 _FLOATS = {"F32": np.float32, "F16": np.float16}
 
 
@@ -69,7 +70,7 @@ class Builder:
         return self.weight(name, shape, rows) if self.has(name) else None
 
     def factors(self, name: str, count: int) -> npt.NDArray[np.float64]:
-        """The `count` finite, nonzero numbers of a small tensor that is needed while building."""
+        """The `count` divisors that a small tensor holds: finite, and none of them near zero."""
         self.weight(name, (count,))
         kind = self._tensors[name].type_name
         if kind not in _FLOATS:
@@ -78,9 +79,10 @@ class Builder:
             )
         raw = np.asarray(self.file.tensor_bytes(name), dtype=np.uint8)
         numbers = raw.view(_FLOATS[kind]).astype(np.float64)
-        if not np.isfinite(numbers).all() or (numbers == 0.0).any():
+        if not np.isfinite(numbers).all() or (np.abs(numbers) < _MIN_FACTOR).any():
             raise ModelFormatError(
-                f"{self.file.paths[0]}: the tensor '{name}' holds a zero, an infinity or NaN."
+                f"{self.file.paths[0]}: the tensor '{name}' holds NaN, an infinity or a number "
+                f"nearer to zero than {_MIN_FACTOR:g}."
             )
         return numbers
 

@@ -59,7 +59,7 @@ def _scalar(file: Metadata, key: str, kind: type[T], expected: str) -> T | None:
     if key not in file:
         return None
     value = file.get(key)
-    if hasattr(value, "item"):
+    if getattr(value, "ndim", None) == 0:  # a numpy scalar
         value = value.item()
     if type(value) is not kind:
         raise format_error(file, f"{key} is a {type(value).__name__}, expected {expected}")
