@@ -1,0 +1,24 @@
+"""The linker cannot mix instruction sets: their objects share no inline function."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.house.tree import ROOT
+
+OBJECTS = sorted((ROOT / "build").glob("*/CMakeFiles/zs_avx*.dir/core/kernels/*.o"))
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_an_instruction_set_exports_its_table_and_nothing_else(path):
+    # nm -P: name, type, ...; small letters are local to the object, except for the weak (v, w)
+    # and unique (u) symbols that the linker merges over all objects.
+    symbols = subprocess.run(
+        ["nm", "-P", "--defined-only", path], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    fields = [line.split() for line in symbols]
+    shared = [symbol for symbol, kind, *_ in fields if kind.isupper() or kind in "vwu"]
+    assert len(shared) == 1, shared
+    assert "table" in shared[0]

@@ -1,0 +1,1 @@
+"""Recipe that trains the built-in models ``nano`` and ``nano-draft``."""
