@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 BAR_AFTER_S = 1.0
 
+
+def count_threads(text: str) -> int:
+    """The number of `--threads`; `all` is one for each core, efficiency cores too."""
+    if text == "all":
+        from zerostall.engine.cpus import all_threads
+
+        return all_threads()
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor `all`") from None
+
+
 Model = Annotated[
     str,
     typer.Option(
@@ -26,7 +39,13 @@ Model = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("-t", "--threads", help="Threads; by default one a physical core."),
+    typer.Option(
+        "-t",
+        "--threads",
+        metavar="N|all",
+        parser=count_threads,
+        help="Threads; by default one a physical core, with all also the efficiency cores.",
+    ),
 ]
 Context = Annotated[
     int | None,

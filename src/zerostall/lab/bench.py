@@ -1,0 +1,257 @@
+"""Speed of a model beside a peer and the machine's limits, in one interleaved run."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from zerostall import _core, gguf
+from zerostall.engine import budget
+from zerostall.errors import InvalidRequestError, StorageError
+from zerostall.lab.limits import Limits, measure_limits, work_of
+from zerostall.lab.machine import describe_machine
+from zerostall.lab.subjects import (
+    LlamaCpp,
+    Ours,
+    Rates,
+    Test,
+    first_token_ms,
+    show_command,
+)
+
+OURS = "zerostall"
+PARTS = ("prefill", "decode")
+FIRST_TOKEN_RUNS = 3  # each loads the model anew
+
+Report = Callable[[str], None]
+
+
+def run_bench(
+    path: Path,
+    test: Test,
+    repetitions: int,
+    peer: str | None = None,
+    *,
+    cold: bool = False,
+    report: Report = lambda line: None,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a model.
+
+    The limits come first, then the time to the first token, then the runs: ours, the peer's,
+    ours, the peer's, and so on, so that whatever disturbs the machine disturbs both.
+
+    Args:
+        path: the model's file.
+        test: what a run does.
+        repetitions: runs of each, at least 1; warm-ups are not counted.
+        peer: `llama.cpp` or `llama.cpp=PATH/llama-bench`; None for none.
+        cold: drop the model from the page cache before each measure of the first token.
+        report: called with a line for people when there is something to tell.
+        progress: called with the fraction of the model that is loaded.
+
+    Returns:
+        What `zerostall bench --json` prints (docs/guides/bench.md lists the fields).
+
+    Raises:
+        InvalidRequestError: nothing to measure, or a number out of range.
+        PeerError: the peer failed.
+        ZerostallError: as for loading a model.
+    """
+    check_test(test, repetitions)
+    isa = test.isa or _core.selected_isa()
+    other = None if peer is None else LlamaCpp.find(peer, path, test)
+    limits = measure_limits(isa, test.threads, path)
+    record: dict[str, Any] = {OURS: {}}
+    if other is not None:
+        record["peer"] = {
+            "name": peer.partition("=")[0] if peer else "",
+            "command": show_command(other.command()),
+        }
+        report(f"peer: {record['peer']['command']}")
+    ours = Ours(path, test)
+    first = first_tokens(ours, other, min(repetitions, FIRST_TOKEN_RUNS), cold, report)
+    ours.load(progress)
+    runs = interleave(ours, other, repetitions, report)
+    record["limit"] = limit_record(limits, ours, test)
+    ours.unload()
+    for name in (OURS, "peer") if other is not None else (OURS,):
+        record[name] |= summary(runs, name, record["limit"])
+        if first:
+            record[name]["first_token_ms"] = statistics.median(first[name])
+    if other is not None:
+        record["peer"]["build"] = other.build
+        record["ratio"] = {
+            part: median_of(record, OURS, part) / median_of(record, "peer", part)
+            for part in PARTS
+            if part in record[OURS]
+        }
+    record["machine"] = describe_machine(isa, test.threads)
+    record["model"] = {"name": path.name, "bytes": _model_bytes(path)}
+    record["test"] = asdict(test) | {"threads": test.threads, "repetitions": repetitions}
+    record["runs"] = runs
+    if first:
+        record["first_token_runs_ms"] = first
+    record["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return record
+
+
+def check_test(test: Test, repetitions: int) -> None:
+    """Raise InvalidRequestError unless the test can be run."""
+    for name, value, least in (
+        ("-p", test.prompt, 0),
+        ("-n", test.tokens, 0),
+        ("-d", test.depth, 0),
+        ("-r", repetitions, 1),
+        ("--first-token", test.first_token, 0),
+    ):
+        if value < least:
+            raise InvalidRequestError(f"{name} is {value}; give at least {least}")
+    if test.prompt == 0 and test.tokens == 0:
+        raise InvalidRequestError("-p 0 and -n 0 leave nothing to measure; give one of them")
+
+
+def first_tokens(
+    ours: Ours, other: LlamaCpp | None, repetitions: int, cold: bool, report: Report
+) -> dict[str, list[float]]:
+    """Milliseconds to the first token of each run, ours and the peer's in turns."""
+    if ours.test.first_token == 0:
+        return {}
+    subjects: list[tuple[str, Ours | LlamaCpp]] = [(OURS, ours)]
+    if other is not None:
+        subjects.append(("peer", other))
+    taken: dict[str, list[float]] = {name: [] for name, _ in subjects}
+    files = _model_files(ours.path)
+    if not cold:
+        first_token_ms(ours.first_token_command())  # brings the model into the page cache
+    for _ in range(repetitions):
+        for name, subject in subjects:
+            command = subject.first_token_command()
+            taken[name].append(first_token_ms(command, files if cold else ()))
+    kind = "cold" if cold else "warm"
+    shown = ", ".join(f"{name} {statistics.median(ms):.0f} ms" for name, ms in taken.items())
+    report(f"first token, {kind} page cache: {shown}")
+    return taken
+
+
+def interleave(
+    ours: Ours, other: LlamaCpp | None, repetitions: int, report: Report
+) -> list[dict[str, Any]]:
+    """Every run in the order it was made: number from 1, engine, tokens a second by part."""
+    runs = []
+    # Both at once need the memory of both; where that is short, ours is loaded for each run.
+    free = budget.available_bytes()
+    crowded = other is not None and free is not None and free < 1.2 * _model_bytes(ours.path)
+    for number in range(1, repetitions + 1):
+        runs.append(_run_record(number, OURS, ours.run()))
+        if other is not None:
+            if crowded:
+                ours.unload()
+            runs.append(_run_record(number, "peer", other.run()))
+        report(f"run {number}/{repetitions}: {'; '.join(map(_show_run, runs[-1 - bool(other) :]))}")
+    ours.load()
+    return runs
+
+
+def _run_record(number: int, engine: str, rates: Rates) -> dict[str, Any]:
+    record: dict[str, Any] = {"run": number, "engine": engine}
+    for part in PARTS:
+        rate = getattr(rates, part)
+        if rate is not None:
+            record[part] = rate
+    return record
+
+
+def _show_run(run: dict[str, Any]) -> str:
+    rates = [f"{part} {run[part]:.4g}" for part in PARTS if part in run]
+    return f"{run['engine']} {', '.join(rates)} tokens/s"
+
+
+def summary(
+    runs: Sequence[dict[str, Any]], engine: str, limit: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Median, least and most of an engine's runs by part, and the fraction of the limit."""
+    parts = {}
+    for part in PARTS:
+        rates = [run[part] for run in runs if run["engine"] == engine and part in run]
+        if rates:
+            median = statistics.median(rates)
+            parts[part] = {
+                "tokens_per_s": {"median": median, "min": min(rates), "max": max(rates)},
+                "fraction_of_limit": median / limit[part]["tokens_per_s"],
+            }
+    return parts
+
+
+def median_of(record: dict[str, Any], engine: str, part: str) -> float:
+    """The median tokens a second of an engine in a bench record."""
+    median: float = record[engine][part]["tokens_per_s"]["median"]
+    return median
+
+
+def ratios(record: dict[str, Any], part: str) -> list[float]:
+    """Ours over the peer's, run by run; empty without a peer."""
+    rates: dict[str, list[float]] = {OURS: [], "peer": []}
+    for run in record["runs"]:
+        if part in run:
+            rates[run["engine"]].append(run[part])
+    return [ours / theirs for ours, theirs in zip(rates[OURS], rates["peer"], strict=False)]
+
+
+def limit_record(limits: Limits, ours: Ours, test: Test) -> dict[str, Any]:
+    """The measured limits, and tokens a second of a model that reaches them."""
+    loaded = ours.load()
+    record: dict[str, Any] = limits.to_dict()
+    # Decoding sees `depth` cached tokens at its first token and more at each.
+    depths = {"prefill": test.depth, "decode": test.depth + (test.tokens - 1) / 2}
+    batches = {"prefill": test.prompt, "decode": 1}
+    for part, asked in (("prefill", test.prompt), ("decode", test.tokens)):
+        if asked:
+            batch = batches[part]
+            work = work_of(
+                loaded.model.tape, loaded.file.tensors(), batch, depths[part], test.kv_type
+            )
+            record[part] = {
+                "tokens_per_s": batch / work.seconds(limits),
+                "bytes_per_token": work.bytes / batch,
+                "operations_per_token": work.operations / batch,
+            }
+    return record
+
+
+def _model_files(path: Path) -> list[Path]:
+    return [Path(part) for part in gguf.open_model(path).paths]
+
+
+def _model_bytes(path: Path) -> int:
+    return sum(part.stat().st_size for part in _model_files(path))
+
+
+def checkout_results(folder: Path) -> Path | None:
+    """`bench/results` of the zerostall checkout that a folder is in; None outside one."""
+    for parent in (folder, *folder.parents):
+        project = parent / "pyproject.toml"
+        if project.is_file() and re.search(
+            r'^name = "zerostall"$', project.read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            return parent / "bench" / "results"
+    return None
+
+
+def append_result(record: dict[str, Any], folder: Path) -> Path:
+    """Append a record to the model's file of JSON lines in `folder`; that file."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(record["model"]["name"]).stem)
+    file = folder / f"{stem}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror}; give a writable folder") from error
+    return file

@@ -1,0 +1,184 @@
+"""The limits of this machine, measured, and what they allow a model to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zerostall import _core
+from zerostall.engine import budget
+from zerostall.errors import StorageError
+from zerostall.tape import Op, Tape
+
+if TYPE_CHECKING:
+    from zerostall._core import TensorInfo
+
+CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
+# The units that an instruction set's kernels may use, best first.
+UNITS = {"scalar": ("scalar",), "avx2": ("avx_vnni", "avx2"), "avx512": ("avx512",)}
+KV_BYTES = {"f16": 2, "f32": 4}
+DRIVE_DEPTH = 8
+DRIVE_REQUEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Rates that nothing on this machine exceeds: bytes and operations a second.
+
+    A multiplication and an addition are two operations. `drive` is None where the file system
+    does not read past the page cache.
+    """
+
+    read_bandwidth: float
+    int8: float
+    float32: float
+    drive: float | None = None
+
+    def to_dict(self) -> dict[str, float]:
+        """In GB/s and TOPS, for JSON."""
+        record = {
+            "read_bandwidth_gb_per_s": self.read_bandwidth / 1e9,
+            "int8_tops": self.int8 / 1e12,
+            "float32_tflops": self.float32 / 1e12,
+        }
+        if self.drive is not None:
+            record["drive_gb_per_s"] = self.drive / 1e9
+        return record
+
+
+def measure_limits(
+    isa: str, threads: int, path: Path | None = None, seconds: float = 0.5
+) -> Limits:
+    """Measure them with `threads` threads and the units that `isa` may use.
+
+    Args:
+        isa: an instruction set, as `_core.isas()` names them.
+        threads: threads that read and compute.
+        path: a file on the drive to be measured, usually the model; None leaves it out.
+        seconds: how long each limit is measured.
+    """
+    unit = compute_unit(isa)
+    drive = None
+    if path is not None and path.stat().st_size >= DRIVE_REQUEST:
+        try:
+            drive = _core.drive_bandwidth(str(path), DRIVE_DEPTH, DRIVE_REQUEST, seconds)
+        except StorageError:
+            drive = None  # tmpfs and some network file systems have no O_DIRECT
+    return Limits(
+        read_bandwidth=_core.read_bandwidth(threads, buffer_bytes(), seconds),
+        int8=_core.compute_peak(unit, "int8", threads, seconds),
+        float32=_core.compute_peak(unit, "float32", threads, seconds),
+        drive=drive,
+    )
+
+
+def compute_unit(isa: str) -> str:
+    """The best unit that an instruction set's kernels may use on this machine."""
+    available = _core.compute_units()
+    for unit in UNITS.get(isa, (isa,)):
+        if unit in available:
+            return unit
+    return available[-1]
+
+
+def buffer_bytes() -> int:
+    """Four times the last-level cache and at least 512 MiB, within a quarter of free memory."""
+    cache = max((_cache_bytes(index) for index in CACHE.glob("index*/size")), default=0)
+    wanted = max(512 << 20, 4 * cache)
+    free = budget.available_bytes()
+    return wanted if free is None else max(64 << 20, min(wanted, free // 4))
+
+
+def _cache_bytes(size: Path) -> int:
+    try:
+        return budget.parse_bytes(size.read_text().strip())
+    except (OSError, ValueError):
+        return 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a token, or a whole prompt, must read and compute at least.
+
+    Attributes:
+        bytes: weights, and for decoding keys and values, read from memory.
+        int8: operations on quantised weights.
+        float32: operations on float weights.
+    """
+
+    bytes: float
+    int8: float
+    float32: float
+
+    @property
+    def operations(self) -> float:
+        """All of them."""
+        return self.int8 + self.float32
+
+    def seconds(self, limits: Limits) -> float:
+        """The least time it takes: memory and arithmetic overlap, the longer one counts."""
+        computing = self.int8 / limits.int8 + self.float32 / limits.float32
+        return max(self.bytes / limits.read_bandwidth, computing)
+
+
+def work_of(
+    tape: Tape, tensors: Iterable[TensorInfo], batch: int, depth: float, kv_type: str = "f16"
+) -> Work:
+    """The least work of computing `batch` tokens of one sequence, with logits of the last.
+
+    Of a mixture of experts only the experts used count: `used` of each token in operations, and
+    in bytes those that at least one of the batch's tokens chooses if all are equally likely.
+    Left out is what is small or has no such limit: attention's own arithmetic, norms,
+    activations, rows of the embedding.
+
+    Args:
+        tape: the model.
+        tensors: the file's tensors.
+        batch: tokens computed together.
+        depth: keys and values already cached, read once for the batch.
+        kv_type: precision of the cache.
+    """
+    by_name = {tensor.name: tensor for tensor in tensors}
+    size = int8 = float32 = 0.0
+    for op in tape.ops:
+        if op.kind == "attention":
+            size += _cache_read(op, depth, kv_type)
+        if op.kind == "embed":
+            continue
+        rows = 1 if op.kind == "logits" else batch
+        for position, weight in enumerate(op.weights):
+            if weight is None:
+                continue
+            tensor = by_name[weight.name]
+            share = 1.0
+            if len(tensor.shape) > 1:
+                end = tensor.shape[-2] if weight.row_end is None else weight.row_end
+                share = (end - weight.row_begin) / tensor.shape[-2]
+            used = _used(op) if len(tensor.shape) == 3 and position >= 2 else 1.0
+            size += tensor.bytes * share * (1.0 - (1.0 - used) ** rows if used < 1.0 else 1.0)
+            if len(tensor.shape) == 1:
+                continue
+            operations = 2.0 * prod(tensor.shape) * share * used * rows
+            if _core.format_traits(tensor.type_name)["activations"] == "F32":
+                float32 += operations
+            else:
+                int8 += operations
+    return Work(size, int8, float32)
+
+
+def _used(op: Op) -> float:
+    used, experts = op.attrs.get("used", 1), op.attrs.get("experts", 1)
+    assert isinstance(used, int)
+    assert isinstance(experts, int)
+    return used / experts
+
+
+def _cache_read(op: Op, depth: float, kv_type: str) -> float:
+    a: dict[str, Any] = op.attrs
+    window = a.get("window", 0)
+    seen = min(depth, window) if window else depth
+    values = a["kv_heads"] * (a["head_dim"] + a["value_dim"])
+    return float(values * KV_BYTES[kv_type] * seen)

@@ -1,0 +1,263 @@
+"""What is measured: zerostall in this process, a peer in processes of its own."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.errors import InvalidRequestError, ZerostallError
+
+if TYPE_CHECKING:
+    from zerostall._core import Engine
+
+PEER = "llama.cpp"
+WARM_UP_TOKENS = 2
+
+
+class PeerError(ZerostallError):
+    """The peer's program failed, or printed what cannot be read."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """What each run does.
+
+    Attributes:
+        prompt: tokens of the prefill, 0 for none.
+        tokens: tokens decoded one by one, 0 for none.
+        depth: tokens in the context before either.
+        threads: threads of the computation.
+        isa: instruction set of zerostall; None: the best.
+        ram: zerostall's memory budget.
+        kv_type: precision of the KV cache, of both.
+        first_token: tokens of the prompt whose first answer is timed from the command on; 0 for
+            none.
+    """
+
+    __test__ = False  # no test case, whatever pytest thinks of the name
+
+    prompt: int
+    tokens: int
+    depth: int
+    threads: int
+    isa: str | None = None
+    ram: str | None = None
+    kv_type: str = "f16"
+    first_token: int = 8
+
+    @property
+    def context(self) -> int:
+        """The longest sequence of a run."""
+        return max(self.depth + max(self.prompt, self.tokens, WARM_UP_TOKENS), self.first_token + 1)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Tokens a second of one run; None for a part that was not asked for."""
+
+    prefill: float | None
+    decode: float | None
+
+
+class Ours:
+    """zerostall, through the core's engine: no tokenizer, sampling or Python in the loop."""
+
+    def __init__(self, path: Path, test: Test) -> None:
+        self.path = path
+        self.test = test
+        self._loaded: Loaded | None = None
+
+    def load(self, progress: Callable[[float], None] | None = None) -> Loaded:
+        """Load the model unless it is, and run once uncounted."""
+        if self._loaded is None:
+            test = self.test
+            options = Options(test.threads, test.context, test.ram, test.kv_type, test.isa)
+            self._loaded = load(self.path, options, progress)
+            rng = np.random.default_rng(0)
+            ids = rng.integers(0, self._loaded.turns.vocab_size, test.context, dtype=np.int32)
+            self._ids = ids
+            self._measure(min(test.prompt, MAX_BATCH), min(test.tokens, WARM_UP_TOKENS))
+        return self._loaded
+
+    def unload(self) -> None:
+        """Free the model's memory."""
+        if self._loaded is not None:
+            self._loaded.turns.close()
+            self._loaded = None
+            gc.collect()
+
+    def run(self) -> Rates:
+        """One run of the test."""
+        self.load()
+        return self._measure(self.test.prompt, self.test.tokens)
+
+    def _measure(self, prompt: int, tokens: int) -> Rates:
+        assert self._loaded is not None
+        engine = self._loaded.turns.engine
+        sequence = engine.open_sequence()
+        try:
+            depth = self.test.depth
+            _prefill(engine, sequence, self._ids[:depth])
+            started = time.perf_counter()
+            _prefill(engine, sequence, self._ids[depth : depth + prompt])
+            prefilled = time.perf_counter()
+            engine.truncate(sequence, depth)
+            decoding = time.perf_counter()
+            for position in range(depth, depth + tokens):
+                _step(engine, sequence, self._ids[position : position + 1], [0])
+            decoded = time.perf_counter()
+        finally:
+            engine.close_sequence(sequence)
+        return Rates(
+            prompt / (prefilled - started) if prompt else None,
+            tokens / (decoded - decoding) if tokens else None,
+        )
+
+    def first_token_command(self) -> list[str]:
+        """The command whose time to the first token is measured."""
+        test = self.test
+        ids = ",".join(str(1 + i) for i in range(test.first_token))
+        command = [sys.executable, "-m", "zerostall", "run", "-m", str(self.path)]
+        command += ["--tokens", ids, "-n", "1", "--temp", "0", "-t", str(test.threads)]
+        command += ["-c", str(test.context), "--kv-type", test.kv_type]
+        command += ["--isa", test.isa] if test.isa else []
+        return command + (["--ram", test.ram] if test.ram else [])
+
+
+def _prefill(engine: Engine, sequence: int, ids: Any) -> None:
+    """Append tokens in full batches, with logits of the last only, as llama-bench does."""
+    for begin in range(0, len(ids), engine.max_batch):
+        part = ids[begin : begin + engine.max_batch]
+        last = begin + len(part) == len(ids)
+        _step(engine, sequence, part, [len(part) - 1] if last else [])
+
+
+def _step(engine: Engine, sequence: int, ids: Any, rows: Sequence[int]) -> None:
+    owners = np.full(len(ids), sequence, np.int32)
+    engine.step(ids, owners, np.asarray(rows, np.int32))
+
+
+class LlamaCpp:
+    """llama.cpp through its llama-bench: one process a run, with its own warm-up.
+
+    Threads, batch (512 tokens) and cache precision are zerostall's; the rest are its defaults,
+    except that with a memory budget it maps the file instead of making a packed copy.
+    """
+
+    def __init__(self, program: Path, model: Path, test: Test) -> None:
+        self.program = program
+        self.model = model
+        self.test = test
+        self.build: str | None = None
+
+    @classmethod
+    def find(cls, peer: str, model: Path, test: Test) -> LlamaCpp:
+        """The peer that `llama.cpp` or `llama.cpp=PATH` names.
+
+        Raises:
+            InvalidRequestError: it names another, or no program to run.
+        """
+        name, _, where = peer.partition("=")
+        if name != PEER:
+            raise InvalidRequestError(f"--peer is {peer!r}; give {PEER} or {PEER}=PATH/llama-bench")
+        found = shutil.which(str(Path(where).expanduser()) if where else "llama-bench")
+        if found is None and where and (Path(where) / "llama-bench").is_file():
+            found = str(Path(where) / "llama-bench")
+        if found is None:
+            place = f"{where} is no program" if where else "llama-bench is not on the PATH"
+            raise InvalidRequestError(
+                f"{place}; build llama.cpp's target llama-bench and give its path: "
+                f"--peer {PEER}=PATH/llama-bench"
+            )
+        return cls(Path(found), model, test)
+
+    def command(self) -> list[str]:
+        """The command of one run."""
+        return self._command(self.test.prompt, self.test.tokens, self.test.depth)
+
+    def first_token_command(self) -> list[str]:
+        """The command that loads the model and computes a short prompt."""
+        return [*self._command(self.test.first_token, 0, 0), "--no-warmup"]
+
+    def _command(self, prompt: int, tokens: int, depth: int) -> list[str]:
+        test = self.test
+        command = [str(self.program), "-m", str(self.model), "-p", str(prompt), "-n", str(tokens)]
+        command += ["-d", str(depth), "-r", "1", "-t", str(test.threads)]
+        command += ["-b", str(MAX_BATCH), "-ub", str(MAX_BATCH)]
+        command += ["-ctk", test.kv_type, "-ctv", test.kv_type]
+        command += ["--repack", "0", "-lm", "mmap"] if test.ram else []
+        return [*command, "-o", "json"]
+
+    def run(self) -> Rates:
+        """One run of the test."""
+        command = self.command()
+        done = run_program(command)
+        try:
+            records = json.loads(done)
+            self.build = records[0].get("build_commit") if records else None
+            prefill = [r["avg_ts"] for r in records if r["n_prompt"] and not r["n_gen"]]
+            decode = [r["avg_ts"] for r in records if r["n_gen"] and not r["n_prompt"]]
+            rates = Rates(
+                float(prefill[0]) if self.test.prompt else None,
+                float(decode[0]) if self.test.tokens else None,
+            )
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise PeerError(
+                f"{show_command(command)} printed no results that could be read ({error!r}); "
+                "run it by hand, and use a llama-bench that knows these options"
+            ) from error
+        return rates
+
+
+def run_program(command: Sequence[str]) -> str:
+    """A program's standard output; PeerError with the end of its messages if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise PeerError(f"{command[0]}: cannot be run: {error.strerror}") from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
+        raise PeerError(
+            f"{show_command(command)} failed with exit code {done.returncode}: "
+            + " / ".join(said[-3:])
+        )
+    return done.stdout
+
+
+def first_token_ms(command: Sequence[str], dropped: Sequence[Path] = ()) -> float:
+    """Milliseconds from starting a command to its end.
+
+    Args:
+        command: loads a model, computes one token and exits.
+        dropped: files to be dropped from the page cache first.
+    """
+    for file in dropped:
+        drop_cached(file)
+    started = time.perf_counter()
+    run_program(command)
+    return 1e3 * (time.perf_counter() - started)
+
+
+def drop_cached(path: Path) -> None:
+    """Take a file's clean pages out of the page cache, unless somebody has them mapped."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def show_command(command: Sequence[str]) -> str:
+    """A command as a shell takes it."""
+    return shlex.join(command)
