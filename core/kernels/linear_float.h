@@ -14,39 +14,22 @@ struct FloatKernel {
   using F = typename V::F;
 
   static constexpr size_t kChunkColumns = 64;
-  static constexpr int kTilePanels = 1;
-  static constexpr int kTileTokens = V::kTileTokens;
-  static constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
-
-  struct alignas(64) Chunk {
-    F values[kChunkColumns];
-  };
-
-  static void unpack(const uint8_t* packed, size_t columns, Chunk& chunk) {
-    for (size_t k = 0; k < columns; ++k) {
-      chunk.values[k] = C::template values<V>(packed + k * kPanelBlock);
-    }
-  }
-
-  template <int P, int T>
-  ZS_INLINE static void tile(const Chunk* chunk, size_t columns, const Activations& a,
-                             const size_t* at, F (*acc)[T]) {
-    for (size_t k = 0; k < columns; ++k) add<T>(chunk->values[k], a, at, k, *acc);
-  }
+  static constexpr bool kPrefetchAlone = true;
+  // Always direct: a conversion serves a whole tile of tokens.
+  static constexpr int kDirectTokens = V::kWide ? 8 : V::kTileTokens;
+  static constexpr size_t kDirectLimit = kPassTokens;
+  static constexpr int kTilePanels = 1, kTileTokens = 1;
+  struct Chunk {};
 
   template <int T>
   ZS_INLINE static void direct(const uint8_t* packed, size_t columns, const Activations& a,
                                const size_t* at, F* acc) {
-    for (size_t k = 0; k < columns; ++k) {
-      add<T>(C::template values<V>(packed + k * kPanelBlock), a, at, k, acc);
+    constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
+    for (size_t k = 0; k < columns; ++k, packed += kPanelBlock) {
+      const F w = C::template values<V>(packed);
+      unroll<T>([&](auto t)
+                    ZS_INLINE_LAMBDA { acc[t] = V::fma(w, V::set1(a.f[at[t] + k]), acc[t]); });
     }
-  }
-
- private:
-  template <int T>
-  ZS_INLINE static void add(F w, const Activations& a, const size_t* at, size_t k, F* acc) {
-    unroll<T>([&](auto t)
-                  ZS_INLINE_LAMBDA { acc[t] = V::fma(w, V::set1(a.f[at[t] + k]), acc[t]); });
   }
 };
 

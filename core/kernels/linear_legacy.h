@@ -1,5 +1,5 @@
 // Products of blocks of 32 values with one float scale (and minimum) each: Q4_0 to Q8_0,
-// IQ4_NL, MXFP4. Of each block and row, total = sum of (value - offset) * x in exact integers,
+// IQ4_NL, M8P4. Of each block and row, total = sum of (value - offset) * x in exact integers,
 // then in float acc = fma(d * dx, total, acc) and with a minimum acc = fma(m * dx, sum x, acc).
 #pragma once
 
@@ -18,8 +18,10 @@ struct LegacyKernel {
 
   static constexpr size_t kChunkColumns = 256, kBlock = 32;
   static constexpr int kBlocks = kChunkColumns / kBlock;
-  static constexpr int kTilePanels = 1;
-  static constexpr int kTileTokens = V::kTileTokens;
+  static constexpr bool kPrefetchAlone = true;
+  static constexpr int kDirectTokens = V::kDirectTokens;
+  static constexpr size_t kDirectLimit = V::kDirectLimit;
+  static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
   static constexpr int kSteps = 8;
   static constexpr int kOffset = C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;
   static constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
@@ -43,15 +45,21 @@ struct LegacyKernel {
   ZS_INLINE static void tile(const Chunk* chunk, size_t columns, const Activations& a,
                              const size_t* at, F (*acc)[T]) {
     for (size_t b = 0; b < columns / kBlock; ++b) {
-      I total[T], part[T];
-      start<T>(a, at, b, total);
+      I total[P][T], part[P][T];
+      unroll<P>([&](auto p) ZS_INLINE_LAMBDA { start<T>(a, at, b, total[p]); });
       unroll<kSteps>([&](auto step) ZS_INLINE_LAMBDA {
-        const I w = V::iload(chunk->values[b][step]);
+        I w[P];
+        unroll<P>([&](auto p) ZS_INLINE_LAMBDA { w[p] = V::iload(chunk[p].values[b][step]); });
         unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
-          dot<step.value>(total[t], part[t], w, a.q + at[t] + b * kBlock);
+          const I x4 = broadcast32(a.q + at[t] + b * kBlock + 4 * step);
+          unroll<P>([&](auto p) ZS_INLINE_LAMBDA {
+            V::template dot<C::kMax, step.value, kSteps>(total[p][t], part[p][t], w[p], x4);
+          });
         });
       });
-      finish<T>(chunk->d[b], chunk->m[b], a, at, b, total, *acc);
+      unroll<P>([&](auto p) ZS_INLINE_LAMBDA {
+        finish<T>(chunk[p].d[b], chunk[p].m[b], a, at, b, total[p], acc[p]);
+      });
     }
   }
 
@@ -63,7 +71,8 @@ struct LegacyKernel {
       start<T>(a, at, b, total);
       C::template values<V, 0>(packed, [&](auto, auto step, I w) ZS_INLINE_LAMBDA {
         unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
-          dot<step.value>(total[t], part[t], w, a.q + at[t] + b * kBlock);
+          const I x4 = broadcast32(a.q + at[t] + b * kBlock + 4 * step);
+          V::template dot<C::kMax, step.value, kSteps>(total[t], part[t], w, x4);
         });
       });
       F m = V::zero();
@@ -73,16 +82,14 @@ struct LegacyKernel {
   }
 
  private:
+  ZS_INLINE static I broadcast32(const void* from) {
+    return V::iset1(static_cast<int32_t>(quant::load32(from)));
+  }
   template <int T>
   ZS_INLINE static void start(const Activations& a, const size_t* at, size_t b, I* total) {
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
       total[t] = kOffset == 0 ? V::izero() : V::iset1(-kOffset * a.sums32[at[t] / kBlock + b]);
     });
-  }
-  template <int Step>
-  ZS_INLINE static void dot(I& total, I& part, I w, const int8_t* x) {
-    const I x4 = V::iset1(static_cast<int32_t>(quant::load32(x + 4 * Step)));
-    V::template dot<C::kMax, Step, kSteps>(total, part, w, x4);
   }
   template <int T>
   ZS_INLINE static void finish(F d, F m, const Activations& a, const size_t* at, size_t b,

@@ -21,8 +21,10 @@ struct SuperKernel {
   using I = typename V::I;
 
   static constexpr size_t kChunkColumns = 256;
-  static constexpr int kTilePanels = V::kWide ? 1 : 1;
-  static constexpr int kTileTokens = V::kTileTokens;
+  static constexpr bool kPrefetchAlone = false;
+  static constexpr int kDirectTokens = V::kDirectTokens;
+  static constexpr size_t kDirectLimit = V::kDirectLimit;
+  static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
   static constexpr int kGroups = 256 / C::kGroup, kSteps = C::kGroup / 4;
   static constexpr int kOffset =
       C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;  // subtracted by low

@@ -51,9 +51,10 @@ struct MatmulJob {
 };
 
 inline constexpr size_t kMaxTokens = 1024;  // the most rows of one job
-// Float accumulators of 16 rows x tokens, and one unpacked panel block.
+// Two unpacked panel blocks, and float accumulators of 2 x 16 rows for the tokens of one pass.
+inline constexpr size_t kPassTokens = 128;
 inline constexpr size_t matmul_scratch_bytes(size_t tokens) {
-  return tokens * 64 + 16384;
+  return 12288 + (tokens < kPassTokens ? tokens : kPassTokens) * 128;
 }
 
 enum class Activation : uint8_t { Silu, Gelu, GeluTanh };

@@ -4,7 +4,8 @@
 // below; templates take it as `V`.
 //
 //   static constexpr bool kWide = ...;  // 32 registers of 16 lanes, not 16 of 8
-//   static constexpr int kTileTokens = ...;  // of one register tile of a matrix product
+//   static constexpr int kDirectTokens, kDirectLimit;  // linear_matmul.h: what the registers
+//   static constexpr int kTilePanels, kTileTokens;     // hold, and is fastest on Zen 4
 //   static constexpr bool kSignedBytes = ...;  // see kSigned below
 //   using F = ...;   // 16 floats  (float[16], 2 x __m256, __m512)
 //   using I = ...;   // 16 int32; also 64 bytes, four per lane, the lowest first in memory

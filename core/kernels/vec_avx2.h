@@ -12,7 +12,9 @@ namespace {
 
 struct Avx2Vec {
   static constexpr bool kWide = false;
-  static constexpr int kTileTokens = 4;
+  static constexpr int kDirectTokens = 2;
+  static constexpr size_t kDirectLimit = 4;
+  static constexpr int kTilePanels = 1, kTileTokens = 4;
   static constexpr bool kSignedBytes = true;
 
   struct F {

@@ -12,7 +12,9 @@ namespace {
 
 struct Avx512Vec {
   static constexpr bool kWide = true;
-  static constexpr int kTileTokens = 8;
+  static constexpr int kDirectTokens = 4;
+  static constexpr size_t kDirectLimit = 16;
+  static constexpr int kTilePanels = 2, kTileTokens = 4;
   static constexpr bool kSignedBytes = false;
 
   using F = __m512;

@@ -21,7 +21,9 @@ static_assert(std::endian::native == std::endian::little, "lanes hold bytes in m
 
 struct ScalarVec {
   static constexpr bool kWide = false;
-  static constexpr int kTileTokens = 2;
+  static constexpr int kDirectTokens = 1;
+  static constexpr size_t kDirectLimit = 1;
+  static constexpr int kTilePanels = 1, kTileTokens = 2;
   static constexpr bool kSignedBytes = false;
 
   struct F {
@@ -117,7 +119,9 @@ struct ScalarVec {
   ZS_CALL static F round(const F& a) {
     return each([&](int i) { return std::nearbyint(a.v[i]); });
   }
-  ZS_CALL static F pow2(const F& n) { return bits_to_float(ishl(iadd(round_int(n), iset1(127)), 23)); }
+  ZS_CALL static F pow2(const F& n) {
+    return bits_to_float(ishl(iadd(round_int(n), iset1(127)), 23));
+  }
   ZS_CALL static float sum(const F& a) {
     float s[16];
     store(s, a);

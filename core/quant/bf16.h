@@ -9,7 +9,7 @@ namespace zs::quant {
 namespace {
 
 struct BF16 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t value;
   };
   static_assert(sizeof(Block) == 2);

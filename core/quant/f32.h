@@ -7,7 +7,7 @@ namespace zs::quant {
 namespace {
 
 struct F32 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     float value;
   };
   static_assert(sizeof(Block) == 4);

@@ -9,7 +9,7 @@ namespace {
 
 // Panel block: d[16] (f16), 4 vectors of nibbles.
 struct IQ4_NL {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
     uint8_t qs[16];  // nibbles.h
   };

@@ -11,7 +11,7 @@ namespace {
 // Panel block: d[16] (f16), high bits of the scales [16] (u16), a vector of their low halves,
 // 32 vectors of nibbles. The bits of the scales are reordered: see pack().
 struct IQ4_XS {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;           // f16
     uint16_t scales_h;    // bits 2 g, 2 g + 1: high bits of the scale of group g
     uint8_t scales_l[4];  // low bits of scale 2 j in the low half of byte j, 2 j + 1 in the high

@@ -17,7 +17,7 @@ namespace {
 
 // Panel block: e[16], 4 vectors of nibbles.
 struct MXFP4 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t e;       // scale 2^(e - 128)
     uint8_t qs[16];  // nibbles.h
   };

@@ -8,7 +8,7 @@ namespace {
 
 // Panel block: d[16], dmin[16] (f16), 4 vectors of scales and minimums, 16 vectors of values.
 struct Q2_K {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t scales[16];  // low half: scale of a group, high half: its minimum
     uint8_t qs[64];      // of 128 values h, value 32 s + i: bits 2 s, 2 s + 1 of byte 32 h + i
     uint16_t d, dmin;    // f16
@@ -17,7 +17,7 @@ struct Q2_K {
 
   static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
   static constexpr int kBlockValues = 256;
-  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 3, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
   static constexpr int kScaleLimit = 15, kMinimumLimit = 15;
@@ -43,15 +43,17 @@ struct Q2_K {
     put_dwords(panel + kLow, row, block.qs, 16);
   }
 
-  // A unit is every second group of 128 values: those that share bytes.
-  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  // Every second group of 128 values shares bytes; a unit is two of those four groups.
+  static constexpr int group(int unit, int slot) {
+    return 8 * (unit / 4) + unit / 2 % 2 + 4 * (unit % 2) + 2 * slot;
+  }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    constexpr int kFirst = 8 * (Unit / 2) + 4 * (Unit % 2);
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
-      const typename V::I packed = vector_at<V>(panel + kLow, kFirst + step);
-      unroll<4>([&](auto slot) ZS_INLINE_LAMBDA {
-        fn(slot, step, move_bits<V, 2 * slot.value, 0>(packed, 3));
+      const typename V::I packed = vector_at<V>(panel + kLow, 4 * (Unit / 2) + step);
+      unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
+        constexpr int kShare = 2 * (Unit % 2) + slot.value;
+        fn(slot, step, move_bits<V, 2 * kShare, 0>(packed, 3));
       });
     });
   }

@@ -6,9 +6,9 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 3 vectors of scales, 16 vectors of low bits, 8 of third bits.
+// Panel block: d[16] (f16), 3 vectors of scales, 8 of third bits, 16 of low bits.
 struct Q3_K {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t hmask[32];   // bit g of byte i: third bit of value 32 g + i
     uint8_t qs[64];      // of 128 values h, value 32 s + i: bits 2 s, 2 s + 1 of byte 32 h + i
     uint8_t scales[12];  // scale 4 j + i: low 4 bits in a half of byte 4 (j % 2) + i (the low
@@ -19,12 +19,12 @@ struct Q3_K {
 
   static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
   static constexpr int kBlockValues = 256;
-  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 7, kOffset = 4;
   static constexpr bool kMinimum = false, kSignedScales = true;
   static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
-  static constexpr size_t kScales = 32, kLow = kScales + 3 * kVectorBytes,
-                          kHigh = kLow + 16 * kVectorBytes;
+  static constexpr size_t kScales = 32, kHigh = kScales + 3 * kVectorBytes,
+                          kLow = kHigh + 8 * kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -48,18 +48,19 @@ struct Q3_K {
     put_dwords(panel + kHigh, row, block.hmask, 8);
   }
 
-  // A unit is every second group of 128 values: those that share bytes.
-  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  // Every second group of 128 values shares bytes; a unit is two of those four groups.
+  static constexpr int group(int unit, int slot) {
+    return 8 * (unit / 4) + unit / 2 % 2 + 4 * (unit % 2) + 2 * slot;
+  }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    constexpr int kFirstLow = 8 * (Unit / 2) + 4 * (Unit % 2), kFirstHigh = 4 * (Unit % 2);
+    constexpr int kFirstLow = 4 * (Unit / 2), kFirstHigh = 4 * (Unit / 2 % 2);
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
       const typename V::I low = vector_at<V>(panel + kLow, kFirstLow + step);
       const typename V::I high = vector_at<V>(panel + kHigh, kFirstHigh + step);
-      unroll<4>([&](auto slot) ZS_INLINE_LAMBDA {
-        constexpr int kBit = 4 * (Unit / 2) + slot.value;
-        fn(slot, step,
-           V::ior(move_bits<V, 2 * slot.value, 0>(low, 3), move_bits<V, kBit, 2>(high, 4)));
+      unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
+        constexpr int kShare = 2 * (Unit % 2) + slot.value, kBit = 4 * (Unit / 4) + kShare;
+        fn(slot, step, V::ior(move_bits<V, 2 * kShare, 0>(low, 3), move_bits<V, kBit, 2>(high, 4)));
       });
     });
   }

@@ -8,7 +8,7 @@ namespace {
 
 // Panel block: d[16], m[16] (f16), 4 vectors of nibbles.
 struct Q4_1 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
     uint16_t m;      // f16
     uint8_t qs[16];  // nibbles.h

@@ -8,7 +8,7 @@ namespace {
 
 // Panel block: d[16], dmin[16] (f16), 3 vectors of scales (scales6.h), 32 vectors of nibbles.
 struct Q4_K {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d, dmin;    // f16
     uint8_t scales[12];  // scales6.h
     uint8_t qs[128];     // 4 x 32 bytes: low halves group 2h, high halves group 2h + 1

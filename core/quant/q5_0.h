@@ -8,7 +8,7 @@ namespace {
 
 // Panel block: d[16] (f16), a vector of fifth bits, 4 vectors of nibbles.
 struct Q5_0 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
     uint8_t qh[4];   // fifth bit of value i: bit i
     uint8_t qs[16];  // nibbles.h

@@ -9,7 +9,7 @@ namespace {
 // Panel block: d[16], dmin[16] (f16), 3 vectors of scales (scales6.h), 8 vectors of fifth bits,
 // 32 vectors of nibbles.
 struct Q5_K {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d, dmin;    // f16
     uint8_t scales[12];  // scales6.h
     uint8_t qh[32];      // bit g of byte i: fifth bit of value i of group g

@@ -6,9 +6,11 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 4 vectors of scales, 32 vectors of low halves, 16 of high bits.
+// Panel block: d[16] (f16), 4 vectors of scales, then four parts of 4 vectors of low halves, 4 of
+// high bits, 4 of low halves: in the order of reading, or the processor's prefetch does not follow
+// (measured on Zen 4, one token: 11 GB/s with all low halves first, 45 in this order).
 struct Q6_K {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     // Of 128 values h, value 32 s + i has its low 4 bits in a half (low for s < 2) of byte
     // 64 h + 32 (s % 2) + i of ql, and the others in bits 2 s, 2 s + 1 of byte 32 h + i of qh.
     uint8_t ql[128], qh[64];
@@ -19,12 +21,12 @@ struct Q6_K {
 
   static constexpr ActivationKind kActivations = ActivationKind::Q8_K;
   static constexpr int kBlockValues = 256;
-  static constexpr int kGroup = 16, kUnits = 4, kUnitGroups = 4;
+  static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 63, kOffset = 32;
   static constexpr bool kMinimum = false, kSignedScales = true;
   static constexpr int kScaleLimit = 128, kMinimumLimit = 0;
-  static constexpr size_t kScales = 32, kLow = kScales + 4 * kVectorBytes,
-                          kHigh = kLow + 32 * kVectorBytes;
+  static constexpr size_t kScales = 32, kValues = kScales + 4 * kVectorBytes,
+                          kPartBytes = 12 * kVectorBytes, kPartHigh = 4 * kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -43,24 +45,30 @@ struct Q6_K {
       put_dword(panel + kScales + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
-    put_dwords(panel + kLow, row, block.ql, 32);
-    put_dwords(panel + kHigh, row, block.qh, 16);
+    for (int part = 0; part < 4; ++part) {
+      const int h = part / 2, i = 16 * (part % 2);
+      uint8_t* vectors = panel + kValues + static_cast<size_t>(part) * kPartBytes;
+      put_dwords(vectors, row, block.ql + 64 * h + i, 4);
+      put_dwords(vectors + kPartHigh, row, block.qh + 32 * h + i, 4);
+      put_dwords(vectors + kPartHigh + 4 * kVectorBytes, row, block.ql + 64 * h + 32 + i, 4);
+    }
   }
 
-  // A unit is every second group of 128 values: those that share high bytes.
-  static constexpr int group(int unit, int slot) { return 8 * (unit / 2) + unit % 2 + 2 * slot; }
+  // A part of the panel block is every second group of 128 values: those that share high bits.
+  // A unit is the half of them that shares low bytes too.
+  static constexpr int group(int unit, int slot) {
+    return 8 * (unit / 4) + unit / 2 % 2 + 2 * (unit % 2) + 4 * slot;
+  }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    constexpr int kFirstLow = 16 * (Unit / 2) + 4 * (Unit % 2);
-    constexpr int kFirstHigh = 8 * (Unit / 2) + 4 * (Unit % 2);
+    const uint8_t* part = panel + kValues + Unit / 2 * kPartBytes;
+    constexpr int kBit = 2 * (Unit % 2);
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
-      const typename V::I a = vector_at<V>(panel + kLow, kFirstLow + step);
-      const typename V::I b = vector_at<V>(panel + kLow, kFirstLow + 8 + step);
-      const typename V::I high = vector_at<V>(panel + kHigh, kFirstHigh + step);
-      fn(Index<0>{}, step, V::ior(move_bits<V, 0, 0>(a, 15), move_bits<V, 0, 4>(high, 48)));
-      fn(Index<1>{}, step, V::ior(move_bits<V, 0, 0>(b, 15), move_bits<V, 2, 4>(high, 48)));
-      fn(Index<2>{}, step, V::ior(move_bits<V, 4, 0>(a, 15), move_bits<V, 4, 4>(high, 48)));
-      fn(Index<3>{}, step, V::ior(move_bits<V, 4, 0>(b, 15), move_bits<V, 6, 4>(high, 48)));
+      const typename V::I low = vector_at<V>(part, Unit % 2 * 8 + step);
+      const typename V::I high = vector_at<V>(part + kPartHigh, step);
+      fn(Index<0>{}, step, V::ior(move_bits<V, 0, 0>(low, 15), move_bits<V, kBit, 4>(high, 48)));
+      fn(Index<1>{}, step,
+         V::ior(move_bits<V, 4, 0>(low, 15), move_bits<V, kBit + 4, 4>(high, 48)));
     });
   }
   template <class V>

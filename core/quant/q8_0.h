@@ -8,7 +8,7 @@ namespace {
 
 // Panel block: d[16] (f16), 8 vectors of bytes.
 struct Q8_0 {
-  struct Block {
+  struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;  // f16
     int8_t qs[32];
   };

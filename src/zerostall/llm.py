@@ -39,7 +39,8 @@ class LLM:
     Args:
         model: a GGUF file (of a split model the first file), "hf:owner/repo[:quant]" for one
             on the Hugging Face hub, or the built-in "nano" or "nano-draft".
-        threads: threads of a forward pass; None: one per physical core this process may use.
+        threads: threads of a forward pass; None: one per physical core this process may use,
+            efficiency cores left out.
         ctx: longest sequence in tokens, prompt and answer; None: 4096, less if the model was
             made for less or memory is short.
         ram: memory budget in bytes or as "6.5G"; None: what the machine has available.
@@ -47,6 +48,9 @@ class LLM:
         isa: instruction set to use ("scalar", "avx2", "avx512"); None: the best there is,
             or the environment's ZEROSTALL_ISA.
         max_batch: most tokens computed in one step. Never changes the result.
+        pin: whether each thread stays on one core, the caller's during a step only; None: if
+            the threads take every core, unless the environment's ZEROSTALL_PIN is 0 (never)
+            or 1 (always).
         progress: called while loading with the fraction done, 0 to 1.
 
     Raises:
@@ -67,9 +71,10 @@ class LLM:
         kv_type: str = "f16",
         isa: str | None = None,
         max_batch: int = MAX_BATCH,
+        pin: bool | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        options = Options(threads, ctx, ram, kv_type, isa, max_batch)
+        options = Options(threads, ctx, ram, kv_type, isa, max_batch, pin)
         self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
 
     def __enter__(self) -> LLM:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.tiny import WIDTH, build_tape, engine, write_model
+from tests.graph.tiny import WIDTH, build_tape, engine, forward, write_model
 from zerostall.errors import InvalidRequestError, ModelFormatError
 from zerostall.tape import Op, Tape, Weight
 
@@ -67,6 +67,26 @@ WRONG: dict[str, tuple[Callable[[Tape], Tape], type[Exception], str]] = {
         InvalidRequestError,
         "attribute 'eps' is missing",
     ),
+    "an attribute out of range": (
+        lambda t: _replace(t, 6, attrs=t.ops[6].attrs | {"heads": 2**32 + 4}),
+        InvalidRequestError,
+        r"attention\): attribute 'heads' is 4294967300, expected an integer from 1 to 65536",
+    ),
+    "a negative window": (
+        lambda t: _replace(t, 6, attrs=t.ops[6].attrs | {"window": -1}),
+        InvalidRequestError,
+        "attribute 'window' is -1, expected an integer from 0",
+    ),
+    "a number that is none": (
+        lambda t: _replace(t, 2, attrs={"eps": float("nan")}),
+        InvalidRequestError,
+        "'eps' is nan, expected a finite float",
+    ),
+    "a buffer whose size in bytes overflows": (
+        lambda t: Tape(t.ops, [2**62, *t.widths[1:]]),
+        InvalidRequestError,
+        "buffer 0 is 4611686018427387904 wide",
+    ),
     "an attribute of the wrong type": (
         lambda t: _replace(t, 2, attrs={"eps": "small"}),
         InvalidRequestError,
@@ -118,6 +138,7 @@ def test_a_wrong_tape_is_refused_with_its_place(model: Path, name: str) -> None:
         ({"threads": 0}, "threads must be"),
         ({"context": 0}, "context must be"),
         ({"max_batch": 4097}, "max_batch must be"),
+        ({"kv_tokens": 2**63}, "kv_tokens must be"),
         ({"kv_type": "q8"}, "kv_type is 'q8'"),
         ({"isa": "sse9"}, "isa 'sse9' is unknown"),
     ],
@@ -125,6 +146,22 @@ def test_a_wrong_tape_is_refused_with_its_place(model: Path, name: str) -> None:
 def test_a_wrong_option_is_refused(model: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         engine(model, build_tape(), **options)
+
+
+def test_ids_past_the_embedding_are_refused_though_the_head_has_more_rows(model: Path) -> None:
+    tape = build_tape()
+    _replace(tape, 0, weights=(Weight("embed", 0, 20),))
+    core = engine(model, tape)
+    assert core.vocab_size == 50
+    with pytest.raises(InvalidRequestError, match="token id 20 is outside the vocabulary of 20"):
+        forward(core, [19, 20])
+    assert forward(core, [19]).shape == (1, 50)
+
+
+def test_a_slice_of_a_vector_is_described_with_its_own_bytes(model: Path) -> None:
+    tape = build_tape()
+    _replace(tape, 2, weights=(Weight("0.norm", 16, 32),), attrs={"eps": 1e-5, "group": 16})
+    assert engine(model, tape).describe()[2]["weights"][0]["bytes"] == 16 * 4
 
 
 def test_rows_of_a_tensor_may_be_used_alone(model: Path) -> None:

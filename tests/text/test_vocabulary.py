@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +40,8 @@ def load(fields):
         ({"add_bos_token": 1}, "add_bos_token is a int, expected a boolean"),
         ({"add_bos_token": True, "bos_token_id": None}, "add_bos_token is true, but bos_token_id"),
         ({"model": 3}, "model is a int, expected a string"),
+        ({"model": np.array([1, 2])}, "model is a ndarray, expected a string"),
+        ({"eos_token_id": np.array([2])}, "eos_token_id is a ndarray, expected an integer"),
         ({"pre": ["gpt-2"]}, "pre is a list, expected a string"),
         ({"merges": None}, "merges is missing"),
         ({"merges": 7}, "merges is a int, expected an array of strings"),

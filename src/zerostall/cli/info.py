@@ -23,7 +23,7 @@ def main(
         bool, typer.Option("--tape", help="Load the model, run it, and print every operator.")
     ] = False,
     hardware: Annotated[
-        bool, typer.Option("--hardware", help="Show the CPU and memory that zerostall sees.")
+        bool, typer.Option("--hardware", help="Show cores, caches, memory and measured limits.")
     ] = False,
     threads: options.Threads = None,
     ctx: options.Context = None,
@@ -32,26 +32,31 @@ def main(
 ) -> None:
     """Describe a model and what it costs, or this machine.
 
-    Loads no weights, except for --tape. --hardware alone describes only the
-    machine.
+    Loads no weights, except for --tape. --hardware describes the machine and
+    measures its limits for about a second; with -m also the model's drive.
     """
     with reporting(json):
         record: dict[str, Any] = {}
-        if hardware:
-            record["hardware"] = describe_hardware()
+        path = None
         if model is not None or tape or not hardware:
             from zerostall import hub
 
             path = hub.resolve(model or "nano")
+        if hardware:
+            from zerostall.lab.hardware import describe_hardware
+
+            record["hardware"] = describe_hardware(path, threads)
+        if path is not None:
             record["model"] = describe_model(path, ctx)
             if tape:
                 record["tape"] = trial_run(str(path), threads, ctx, isa)
         if json:
             print_json(record)
             return
-        for part in ("hardware", "model"):
-            if part in record:
-                print_fields(record[part])
+        if hardware:
+            print_fields(show_hardware(record["hardware"]))
+        if path is not None:
+            print_fields(record["model"])
         if tape:
             print()
             print_tape(record["tape"])
@@ -99,32 +104,56 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
     }
 
 
-def describe_hardware() -> dict[str, Any]:
-    """The CPU, its instruction sets, the cores and the memory this process may use."""
-    import platform
-    from pathlib import Path
+def show_hardware(hardware: dict[str, Any]) -> dict[str, Any]:
+    """The fields of describe_hardware() as texts for people."""
+    from zerostall.engine.budget import show_bytes
 
-    from zerostall import _core
-    from zerostall.engine import budget, cpus
-
-    name = platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass
-    allowed = cpus.allowed_cpus()
-    return {
-        "cpu": name,
-        "instruction_sets": list(_core.isas()),
-        "logical_cpus": len(allowed),
-        "physical_cores": cpus.physical_cores(allowed),
-        "cpu_quota": cpus.cpu_quota(),
-        "threads": cpus.default_threads(),
-        "available_memory": budget.available_bytes(),
+    caches = [
+        f"{c['count']} L{c['level']} of {show_bytes(c['bytes'])} for {c['cpus']} CPUs each"
+        for c in hardware["caches"]
+    ]
+    nodes = [
+        f"{n['node']}: CPUs {show_cpus(n['cpus'])}"
+        + (f", {show_bytes(n['memory'])}" if n["memory"] else "")
+        for n in hardware["numa_nodes"]
+    ]
+    limits = hardware["limits"]
+    shown = hardware | {
+        "features": [name for name, present in hardware["features"].items() if present],
+        "caches": caches or None,
+        "numa_nodes": "; ".join(nodes),
+        "cpus": show_cpus(hardware["cpus"]) if hardware["cpus"] else None,
+        "pinned": f"{'yes' if hardware['pinned'] else 'no'}: {hardware['pinning']}",
+        "pinning": None,
+        "limits": [
+            f"{limits['read_bandwidth_gb_per_s']:.1f} GB/s read",
+            f"{limits['int8_tops']:.2f} TOPS int8 ({limits['unit']})",
+            f"{limits['float32_tflops']:.2f} TFLOPS float32",
+        ],
     }
+    if "drive" in hardware:
+        shown["drive"] = show_drive(hardware["drive"])
+    return shown
+
+
+def show_drive(drive: dict[str, Any]) -> list[str]:
+    """The fields of a drive as texts for people."""
+    node = drive["numa_node"]
+    rates = drive.get("gb_per_s_by_depth", {})
+    texts = [f"{rate:.2f} GB/s at depth {depth}" for depth, rate in rates.items()]
+    texts = texts or [drive.get("not_measured", "not measured: the file is too small")]
+    return texts if node is None else [f"NUMA node {node}", *texts]
+
+
+def show_cpus(cpus: list[int]) -> str:
+    """CPUs in their order, neighbours joined: `0-3,8`."""
+    runs: list[list[int]] = []
+    for cpu in cpus:
+        if runs and cpu == runs[-1][-1] + 1:
+            runs[-1].append(cpu)
+        else:
+            runs.append([cpu])
+    return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
 
 
 def trial_run(

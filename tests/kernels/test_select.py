@@ -1,0 +1,45 @@
+"""Which instruction set runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from zerostall import _core
+from zerostall.errors import InvalidRequestError
+
+ISAS: list[str] = _core.isas()
+
+
+def test_the_best_instruction_set_runs_unless_one_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ZEROSTALL_ISA", raising=False)
+    assert _core.selected_isa() == ISAS[-1]
+    monkeypatch.setenv("ZEROSTALL_ISA", "")
+    assert _core.selected_isa() == ISAS[-1]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_named_instruction_set_runs(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROSTALL_ISA", isa)
+    assert _core.selected_isa() == isa
+
+
+def test_naming_an_unknown_instruction_set_is_an_error_that_lists_those_present(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZEROSTALL_ISA", "sse9")
+    with pytest.raises(
+        InvalidRequestError, match="ZEROSTALL_ISA=sse9 names no instruction set"
+    ) as e:
+        _core.selected_isa()
+    assert "scalar" in str(e.value)
+
+
+@pytest.mark.parametrize("isa", sorted({"avx2", "avx512"} - set(ISAS)))
+def test_naming_one_that_the_cpu_lacks_is_an_error(
+    isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROSTALL_ISA", isa)
+    with pytest.raises(InvalidRequestError, match=f"ZEROSTALL_ISA={isa}: this CPU"):
+        _core.selected_isa()
