@@ -153,6 +153,8 @@ void kernels(nb::module_& m) {
         "The instruction set that runs: the best one, or the one that ZEROSTALL_ISA names.\n\n"
         "Raises InvalidRequestError when that is unknown or the CPU lacks it.");
   m.def("quantize", quantize, nb::arg("kind"), nb::arg("x"), nb::arg("isa"),
+        nb::sig("def quantize(kind: str, x: numpy.typing.NDArray[numpy.float32], isa: str) -> "
+                "tuple[numpy.typing.NDArray[typing.Any], ...]"),
         "Quantises activations to int8, kind Q8_K (blocks of 256) or Q8_32 (of 32).\n\n"
         "Returns the values, the scale of each block, the sums of each 16 and of each 32 values "
         "(of each 16 only for Q8_K, else zeros).");

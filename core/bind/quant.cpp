@@ -67,6 +67,7 @@ ByteVector pack(const std::string& name, ByteInput data, size_t rows, size_t col
 void quant(nb::module_& m) {
   m.def("format_names", format_names, "The weight formats, as GGUF spells them.");
   m.def("format_traits", format_traits, nb::arg("format"),
+        nb::sig("def format_traits(format: str) -> dict[str, typing.Any]"),
         "The sizes of a weight format: gguf_id, block_values, block_bytes, and activations, how "
         "activations are prepared for it (F32, Q8_32 or Q8_K).");
   m.def("decode", decode, nb::arg("format"), nb::arg("data"), nb::arg("values"),

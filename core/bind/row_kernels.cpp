@@ -138,7 +138,10 @@ void row_kernels(nb::module_& m) {
   m.def("scale", scale, nb::arg("isa"), nb::arg("x"), nb::arg("factor"), "x * factor.");
   m.def("axpy", axpy, nb::arg("isa"), nb::arg("x"), nb::arg("factor"), nb::arg("y"),
         "x * factor + y with one rounding.");
-  m.def("exp_sum", exp_sum, nb::arg("isa"), nb::arg("x"), "exp(x - max(x)) and its sum.");
+  m.def("exp_sum", exp_sum, nb::arg("isa"), nb::arg("x"),
+        nb::sig("def exp_sum(isa: str, x: numpy.typing.NDArray[numpy.float32]) -> "
+                "tuple[numpy.typing.NDArray[numpy.float32], float]"),
+        "exp(x - max(x)) and its sum.");
   m.def("softcap", softcap, nb::arg("isa"), nb::arg("x"), nb::arg("cap"), "cap * tanh(x / cap).");
   m.def("rope", rope, nb::arg("isa"), nb::arg("mode"), nb::arg("x"), nb::arg("table"),
         "Rotates the first len(table) values of one head by (cos, sin) pairs; mode neox or "

@@ -21,7 +21,7 @@ struct BF16 {
     *out = std::bit_cast<float>(uint32_t{block.value} << 16);
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
+  static void pack(const Block& block, PanelBlock panel, int row) {
     std::memcpy(panel + 2 * row, &block.value, 2);
   }
 

@@ -5,31 +5,32 @@
 //   static constexpr ActivationKind kActivations;
 //   static constexpr int kBlockValues;
 //   static void decode(const Block&, float* out);
-//   static void pack(const Block&, uint8_t* panel, int row);  // writes the lane of one row
+//   static void pack(const Block&, PanelBlock, int row);  // writes the lane of one row
+//   static constexpr size_t kHead;             // see PanelBlock
 //
 // A panel block holds one block of 16 rows in exactly 16 * sizeof(Block) bytes. Over a vector
 // class V (kernels/vec.h), float formats, whose blocks are one value, add
 //
 //   template <class V> static V::F values(const uint8_t* panel);
 //
-// and integer formats what kernels/matmul_*.h multiply with:
+// and integer formats what kernels/linear_*.h multiply with:
 //
 //   kMax        the largest unsigned value; kSigned where values are signed bytes
 //   kOffset     the constant subtracted from each value (0 where values are signed)
 //   kMinimum    whether a minimum is subtracted (K-quants) or added (legacy formats)
 //   kGroup      values per integer scale: 16 or 32
 //   kUnits, kUnitGroups, group(unit, slot)     // a unit yields kUnitGroups whole groups
-//   template <class V, int Unit, class Fn> static void values(const uint8_t* panel, Fn&& fn);
+//   template <class V, int Unit, class Fn> static void values(ConstPanelBlock, Fn&& fn);
 //       // calls fn(slot, step, V::I bytes) with Index<> constants, steps of a slot in order;
 //       // lane r of bytes has values 4 * step .. 4 * step + 3 of the group of row r
-//   template <class V> static V::F scale(const uint8_t* panel);    // one float per row
-//   template <class V> static V::F minimum(const uint8_t* panel);  // where kMinimum
+//   template <class V> static V::F scale(ConstPanelBlock);    // one float per row
+//   template <class V> static V::F minimum(ConstPanelBlock);  // where kMinimum
 //
 // and super-blocks of 256 values, whose groups have integer scales, also
 //
 //   kSignedScales, kScaleLimit, kMinimumLimit  // largest absolute values
-//   template <class V> static void scales(const uint8_t* panel, V::I* out);
-//   template <class V> static void minimums(const uint8_t* panel, V::I* out);
+//   template <class V> static void scales(ConstPanelBlock, V::I* out);
+//   template <class V> static void minimums(ConstPanelBlock, V::I* out);
 //       // a byte per group, four groups a vector, in the order of byte_of_group()
 #pragma once
 
@@ -54,6 +55,27 @@ constexpr int byte_of_group(int i) {
 namespace {
 
 inline constexpr size_t kVectorBytes = 64;  // one dword of each of 16 rows
+
+// A panel block is a head, its float scales, and a body of vectors. Heads of less than 64 bytes
+// are gathered: a run of 64 / kHead blocks has its heads first, then its bodies, so that bodies
+// lie on cache lines (measured on Zen 4, Q6_K: 1.3 to 1.5 times the speed of unaligned bodies).
+template <class Byte>
+struct PanelBlockOf {
+  Byte *head, *body;
+};
+using PanelBlock = PanelBlockOf<uint8_t>;
+using ConstPanelBlock = PanelBlockOf<const uint8_t>;
+
+// Block `index` of the `blocks` of a panel.
+template <class Codec, class Byte>
+ZS_INLINE PanelBlockOf<Byte> panel_block(Byte* panel, size_t index, size_t blocks) {
+  constexpr size_t kBytes = kPanelRows * sizeof(typename Codec::Block);
+  constexpr size_t kHead = Codec::kHead, kRun = kHead == 0 ? 1 : kVectorBytes / kHead;
+  const size_t first = index / kRun * kRun, i = index - first;
+  const size_t run = blocks - first < kRun ? blocks - first : kRun;
+  Byte* start = panel + first * kBytes;
+  return {start + i * kHead, start + run * kHead + i * (kBytes - kHead)};
+}
 
 ZS_INLINE uint32_t load32(const void* from) {
   uint32_t value;
@@ -123,7 +145,7 @@ void pack_blocks(const uint8_t* source, size_t row_stride, int rows, size_t bloc
     for (int row = 0; row < rows; ++row) {
       const uint8_t* from = source + static_cast<size_t>(row) * row_stride;
       for (size_t b = begin; b < end; ++b) {
-        Codec::pack(block_at<Codec>(from, b), panel + b * kPanelBlock, row);
+        Codec::pack(block_at<Codec>(from, b), panel_block<Codec>(panel, b, blocks), row);
       }
     }
   }

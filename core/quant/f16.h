@@ -17,13 +17,13 @@ struct F16 {
 
   static void decode(const Block& block, float* out) { *out = half_to_float(block.value); }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
+  static void pack(const Block& block, PanelBlock panel, int row) {
     std::memcpy(panel + 2 * row, &block.value, 2);
   }
 
   template <class V>
   ZS_INLINE static typename V::F values(const uint8_t* panel) {
-    return load_halves<V>(panel);
+    return load_halves<V>(panel.head);
   }
 };
 

@@ -17,7 +17,7 @@ struct F32 {
 
   static void decode(const Block& block, float* out) { *out = block.value; }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
+  static void pack(const Block& block, PanelBlock panel, int row) {
     std::memcpy(panel + 4 * row, &block.value, 4);
   }
 

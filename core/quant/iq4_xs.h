@@ -45,36 +45,36 @@ struct IQ4_XS {
 
   // Byte b of the low halves has group g in its low half and group g + 4 in its high half,
   // where b = byte_of_group(g); nibble b of the high bits has both in the same order.
-  static void pack(const Block& block, uint8_t* panel, int row) {
+  static void pack(const Block& block, PanelBlock panel, int row) {
     uint32_t low = 0, high = 0;
     for (int g = 0; g < 4; ++g) {
       const int b = byte_of_group(g);
       low |= static_cast<uint32_t>(low_bits(block, g) | low_bits(block, g + 4) << 4) << 8 * b;
       high |= static_cast<uint32_t>(high_bits(block, g) | high_bits(block, g + 4) << 2) << 4 * b;
     }
-    put_half(panel, row, block.d);
-    put_half(panel + kScalesHigh, row, static_cast<uint16_t>(high));
-    put_dword(panel + kScalesLow, row, low);
-    put_dwords(panel + kLow, row, block.qs, 32);
+    put_half(panel.head, row, block.d);
+    put_half(panel.head + kScalesHigh, row, static_cast<uint16_t>(high));
+    put_dword(panel.body + kScalesLow, row, low);
+    put_dwords(panel.body + kLow, row, block.qs, 32);
   }
 
   static constexpr int group(int unit, int slot) { return 2 * unit + slot; }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
-      const uint8_t* vectors = panel + kLow + kNibbleVectors * kVectorBytes * (2 * Unit + slot);
+      const uint8_t* vectors = panel.body + kLow + kNibbleVectors * kVectorBytes * (2 * Unit + slot);
       nibble_values<V>(vectors, [&](auto step, typename V::I index)
                                     ZS_INLINE_LAMBDA { fn(slot, step, iq4_lookup<V>(index)); });
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
-    const typename V::I low = vector_at<V>(panel + kScalesLow, 0);
-    typename V::I high = V::iload_u16(reinterpret_cast<const uint16_t*>(panel + kScalesHigh));
+  ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
+    const typename V::I low = vector_at<V>(panel.body + kScalesLow, 0);
+    typename V::I high = V::iload_u16(reinterpret_cast<const uint16_t*>(panel.head + kScalesHigh));
     high = V::iand(V::ior(high, V::ishl(high, 8)), 0x00ff00ff);  // a nibble to each byte
     high = V::iand(V::ior(high, V::ishl(high, 4)), 0x0f0f0f0f);
     out[0] = V::ior(move_bits<V, 0, 0>(low, 15), move_bits<V, 0, 4>(high, 48));

@@ -39,22 +39,22 @@ struct MXFP4 {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    panel[row] = block.e;
-    put_dwords(panel + kLow, row, block.qs, kNibbleVectors);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    panel.head[row] = block.e;
+    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    nibble_values<V>(panel + kLow, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
+    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
       fn(Index<0>{}, step, V::lookup16(index, kE2m1Plus12));
     });
   }
   // 2^(e - 128) as the exact product of two normal powers of two, 2^(h - 64) * 2^(e - h - 64).
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    const typename V::I e = V::iload_u8(panel), h = V::ishr(e, 1), bias = V::iset1(127 - 64);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    const typename V::I e = V::iload_u8(panel.head), h = V::ishr(e, 1), bias = V::iset1(127 - 64);
     return V::mul(V::bits_to_float(V::ishl(V::iadd(h, bias), 23)),
                   V::bits_to_float(V::ishl(V::iadd(V::isub(e, h), bias), 23)));
   }

@@ -33,14 +33,14 @@ struct Q2_K {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
-    put_half(panel + kMinimums, row, block.dmin);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
+    put_half(panel.head + kMinimums, row, block.dmin);
     for (size_t i = 0; i < 4; ++i) {
-      put_dword(panel + kScales + i * kVectorBytes, row,
+      put_dword(panel.body + kScales + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
-    put_dwords(panel + kLow, row, block.qs, 16);
+    put_dwords(panel.body + kLow, row, block.qs, 16);
   }
 
   // Every second group of 128 values shares bytes; a unit is two of those four groups.
@@ -48,9 +48,9 @@ struct Q2_K {
     return 8 * (unit / 4) + unit / 2 % 2 + 4 * (unit % 2) + 2 * slot;
   }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
-      const typename V::I packed = vector_at<V>(panel + kLow, 4 * (Unit / 2) + step);
+      const typename V::I packed = vector_at<V>(panel.body + kLow, 4 * (Unit / 2) + step);
       unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
         constexpr int kShare = 2 * (Unit % 2) + slot.value;
         fn(slot, step, move_bits<V, 2 * kShare, 0>(packed, 3));
@@ -58,23 +58,23 @@ struct Q2_K {
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
-    return load_halves<V>(panel + kMinimums);
+  ZS_INLINE static typename V::F minimum(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head + kMinimums);
   }
   template <class V>
-  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
+  ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
     unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
-      out[i] = move_bits<V, 0, 0>(vector_at<V>(panel + kScales, i), 15);
+      out[i] = move_bits<V, 0, 0>(vector_at<V>(panel.body + kScales, i), 15);
     });
   }
   template <class V>
-  ZS_INLINE static void minimums(const uint8_t* panel, typename V::I* out) {
+  ZS_INLINE static void minimums(ConstPanelBlock panel, typename V::I* out) {
     unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
-      out[i] = move_bits<V, 4, 0>(vector_at<V>(panel + kScales, i), 15);
+      out[i] = move_bits<V, 4, 0>(vector_at<V>(panel.body + kScales, i), 15);
     });
   }
 };

@@ -38,14 +38,14 @@ struct Q3_K {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
     for (size_t i = 0; i < 3; ++i) {
-      put_dword(panel + kScales + i * kVectorBytes, row,
+      put_dword(panel.body + kScales + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
-    put_dwords(panel + kLow, row, block.qs, 16);
-    put_dwords(panel + kHigh, row, block.hmask, 8);
+    put_dwords(panel.body + kLow, row, block.qs, 16);
+    put_dwords(panel.body + kHigh, row, block.hmask, 8);
   }
 
   // Every second group of 128 values shares bytes; a unit is two of those four groups.
@@ -53,11 +53,11 @@ struct Q3_K {
     return 8 * (unit / 4) + unit / 2 % 2 + 4 * (unit % 2) + 2 * slot;
   }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     constexpr int kFirstLow = 4 * (Unit / 2), kFirstHigh = 4 * (Unit / 2 % 2);
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
-      const typename V::I low = vector_at<V>(panel + kLow, kFirstLow + step);
-      const typename V::I high = vector_at<V>(panel + kHigh, kFirstHigh + step);
+      const typename V::I low = vector_at<V>(panel.body + kLow, kFirstLow + step);
+      const typename V::I high = vector_at<V>(panel.body + kHigh, kFirstHigh + step);
       unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
         constexpr int kShare = 2 * (Unit % 2) + slot.value, kBit = 4 * (Unit / 4) + kShare;
         fn(slot, step, V::ior(move_bits<V, 2 * kShare, 0>(low, 3), move_bits<V, kBit, 2>(high, 4)));
@@ -65,14 +65,14 @@ struct Q3_K {
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
-    const typename V::I high = vector_at<V>(panel + kScales, 2);
+  ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
+    const typename V::I high = vector_at<V>(panel.body + kScales, 2);
     unroll<4>([&](auto j) ZS_INLINE_LAMBDA {
-      const typename V::I low = vector_at<V>(panel + kScales, j % 2);
+      const typename V::I low = vector_at<V>(panel.body + kScales, j % 2);
       out[j] = V::bsub(V::ior(move_bits<V, 4 * (j.value / 2), 0>(low, 15),
                               move_bits<V, 2 * j.value, 4>(high, 48)),
                        32);

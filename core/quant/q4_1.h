@@ -30,25 +30,25 @@ struct Q4_1 {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
-    put_half(panel + kMinimums, row, block.m);
-    put_dwords(panel + kLow, row, block.qs, kNibbleVectors);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
+    put_half(panel.head + kMinimums, row, block.m);
+    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    nibble_values<V>(panel + kLow, [&](auto step, typename V::I bytes)
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
+    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I bytes)
                                        ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
-    return load_halves<V>(panel + kMinimums);
+  ZS_INLINE static typename V::F minimum(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head + kMinimums);
   }
 };
 

@@ -39,20 +39,20 @@ struct Q5_K {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
-    put_half(panel + kMinimums, row, block.dmin);
-    pack_scales6(block.scales, panel + kScales, row);
-    put_dwords(panel + kHigh, row, block.qh, 8);
-    put_dwords(panel + kLow, row, block.qs, 32);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
+    put_half(panel.head + kMinimums, row, block.dmin);
+    pack_scales6(block.scales, panel.body + kScales, row);
+    put_dwords(panel.body + kHigh, row, block.qh, 8);
+    put_dwords(panel.body + kLow, row, block.qs, 32);
   }
 
   static constexpr int group(int unit, int slot) { return 2 * unit + slot; }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<8>([&](auto step) ZS_INLINE_LAMBDA {
-      const typename V::I low = vector_at<V>(panel + kLow, 8 * Unit + step);
-      const typename V::I high = vector_at<V>(panel + kHigh, step);
+      const typename V::I low = vector_at<V>(panel.body + kLow, 8 * Unit + step);
+      const typename V::I high = vector_at<V>(panel.body + kHigh, step);
       fn(Index<0>{}, step,
          V::ior(move_bits<V, 0, 0>(low, 0x0f), move_bits<V, 2 * Unit, 4>(high, 0x10)));
       fn(Index<1>{}, step,
@@ -60,20 +60,20 @@ struct Q5_K {
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static typename V::F minimum(const uint8_t* panel) {
-    return load_halves<V>(panel + kMinimums);
+  ZS_INLINE static typename V::F minimum(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head + kMinimums);
   }
   template <class V>
-  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
-    unpack_scales6<V>(panel + kScales, out);
+  ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
+    unpack_scales6<V>(panel.body + kScales, out);
   }
   template <class V>
-  ZS_INLINE static void minimums(const uint8_t* panel, typename V::I* out) {
-    unpack_minimums6<V>(panel + kScales, out);
+  ZS_INLINE static void minimums(ConstPanelBlock panel, typename V::I* out) {
+    unpack_minimums6<V>(panel.body + kScales, out);
   }
 };
 

@@ -39,15 +39,15 @@ struct Q6_K {
     }
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
     for (size_t i = 0; i < 4; ++i) {
-      put_dword(panel + kScales + i * kVectorBytes, row,
+      put_dword(panel.body + kScales + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
     for (int part = 0; part < 4; ++part) {
       const int h = part / 2, i = 16 * (part % 2);
-      uint8_t* vectors = panel + kValues + static_cast<size_t>(part) * kPartBytes;
+      uint8_t* vectors = panel.body + kValues + static_cast<size_t>(part) * kPartBytes;
       put_dwords(vectors, row, block.ql + 64 * h + i, 4);
       put_dwords(vectors + kPartHigh, row, block.qh + 32 * h + i, 4);
       put_dwords(vectors + kPartHigh + 4 * kVectorBytes, row, block.ql + 64 * h + 32 + i, 4);
@@ -60,8 +60,8 @@ struct Q6_K {
     return 8 * (unit / 4) + unit / 2 % 2 + 2 * (unit % 2) + 4 * slot;
   }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
-    const uint8_t* part = panel + kValues + Unit / 2 * kPartBytes;
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
+    const uint8_t* part = panel.body + kValues + Unit / 2 * kPartBytes;
     constexpr int kBit = 2 * (Unit % 2);
     unroll<4>([&](auto step) ZS_INLINE_LAMBDA {
       const typename V::I low = vector_at<V>(part, Unit % 2 * 8 + step);
@@ -72,12 +72,12 @@ struct Q6_K {
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
   template <class V>
-  ZS_INLINE static void scales(const uint8_t* panel, typename V::I* out) {
-    unroll<4>([&](auto i) ZS_INLINE_LAMBDA { out[i] = vector_at<V>(panel + kScales, i); });
+  ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
+    unroll<4>([&](auto i) ZS_INLINE_LAMBDA { out[i] = vector_at<V>(panel.body + kScales, i); });
   }
 };
 

@@ -26,21 +26,21 @@ struct Q8_0 {
     for (int i = 0; i < kBlockValues; ++i) out[i] = static_cast<float>(block.qs[i]) * d;
   }
 
-  static void pack(const Block& block, uint8_t* panel, int row) {
-    put_half(panel, row, block.d);
-    put_dwords(panel + kBytes, row, block.qs, 8);
+  static void pack(const Block& block, PanelBlock panel, int row) {
+    put_half(panel.head, row, block.d);
+    put_dwords(panel.body + kBytes, row, block.qs, 8);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
-  ZS_INLINE static void values(const uint8_t* panel, Fn&& fn) {
+  ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<8>([&](auto step) ZS_INLINE_LAMBDA {
-      fn(Index<0>{}, step, V::signed_bytes(vector_at<V>(panel + kBytes, step)));
+      fn(Index<0>{}, step, V::signed_bytes(vector_at<V>(panel.body + kBytes, step)));
     });
   }
   template <class V>
-  ZS_INLINE static typename V::F scale(const uint8_t* panel) {
-    return load_halves<V>(panel);
+  ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {
+    return load_halves<V>(panel.head);
   }
 };
 

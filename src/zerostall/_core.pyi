@@ -83,47 +83,79 @@ class GgufFile:
         """
 
 def format_names() -> list[str]:
-    """The weight formats that have kernels, as GGUF spells them."""
+    """The weight formats, as GGUF spells them."""
 
-def format_sizes(name: str) -> tuple[int, int, int]:
-    """GGUF type id, values per block and bytes per block of a format."""
+def format_traits(format: str) -> dict[str, Any]:
+    """
+    The sizes of a weight format: gguf_id, block_values, block_bytes, and activations, how activations are prepared for it (F32, Q8_32 or Q8_K).
+    """
 
 def decode(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], values: int) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
     """
-    Decode a row of blocks (uint8) to float32 [values], as the gguf package does.
+    Decodes `values` weights from their bytes to float32.
+
+    Raises InvalidRequestError for an unknown format or a size that does not fit.
     """
 
 def pack(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: int, columns: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
     """
-    Pack a row-major matrix (uint8) into panels of 16 rows; the result has the bytes of
-    ceil(rows / 16) * 16 rows.
+    Packs a row-major matrix into panels of 16 rows, the last one filled with zero rows.
+
+    Raises InvalidRequestError for an unknown format or a size that does not fit.
     """
 
 def isas() -> list[str]:
-    """
-    The instruction sets that this build has kernels for and this CPU runs, weakest first.
-    """
+    """The instruction sets that this CPU and this build have."""
 
 def selected_isa() -> str:
     """
-    The instruction set that engines use: ZEROSTALL_ISA, or the best there is.
-    """
+    The instruction set that runs: the best one, or the one that ZEROSTALL_ISA names.
 
-def matmul(format: str, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: int, columns: int, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, row_index: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> NDArray[numpy.float32]:
-    """
-    x (float32 [tokens, columns]) times packed weights: float32 [tokens, rows]. Activations
-    are quantised as the format asks; row_index (int32) picks rows of x.
+    Raises InvalidRequestError when that is unknown or the CPU lacks it.
     """
 
 def quantize(kind: str, x: numpy.typing.NDArray[numpy.float32], isa: str) -> tuple[numpy.typing.NDArray[Any], ...]:
     """
-    Quantise a row as activations, kind q8_k or q8_32: (values, scales, sums16, sums32).
+    Quantises activations to int8, kind Q8_K (blocks of 256) or Q8_32 (of 32).
+
+    Returns the values, the scale of each block, the sums of each 16 and of each 32 values (of each 16 only for Q8_K, else zeros).
     """
 
-def row_operation(name: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], isa: str, weight: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, parameter: float = 0.0) -> NDArray[numpy.float32]:
+def matmul(format: str, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: int, columns: int, x: Annotated[NDArray[numpy.float32], dict(shape=(None, None), order='C', device='cpu', writable=False)], isa: str, bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None, row_index: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
     """
-    A row kernel by name: rms_norm, layer_norm, silu, gelu, gelu_tanh (weight: what the
-    activation multiplies), sigmoid, scale, softcap, exp_sum (the sum comes last), add, axpy.
+    x W^T + bias as float32 [tokens, rows], for x float32 [tokens, columns] and a weight W that pack() made. row_index chooses rows of x.
+    """
+
+def rms_norm(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], weight: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, eps: float) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """x / sqrt(mean(x^2) + eps) * weight."""
+
+def layer_norm(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], weight: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, bias: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None, eps: float) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """(x - mean(x)) / sqrt(var(x) + eps) * weight + bias."""
+
+def add(isa: str, a: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], b: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], scale: float) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """a + scale * b."""
+
+def activate(isa: str, kind: str, gate: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], up: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)] | None = None) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """act(gate) * up, with kind silu, gelu or gelu_tanh."""
+
+def sigmoid(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """1 / (1 + exp(-x))."""
+
+def scale(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], factor: float) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """x * factor."""
+
+def axpy(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], factor: float, y: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """x * factor + y with one rounding."""
+
+def exp_sum(isa: str, x: numpy.typing.NDArray[numpy.float32]) -> tuple[numpy.typing.NDArray[numpy.float32], float]:
+    """exp(x - max(x)) and its sum."""
+
+def softcap(isa: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], cap: float) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """cap * tanh(x / cap)."""
+
+def rope(isa: str, mode: str, x: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)], table: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None,))]:
+    """
+    Rotates the first len(table) values of one head by (cos, sin) pairs; mode neox or normal.
     """
 
 def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16') -> dict[str, int]:
@@ -137,14 +169,15 @@ class Engine:
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
     """
 
-    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None) -> None:
+    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None) -> None:
         """
         Compile a zerostall.tape.Tape over a model file and pack its weights.
 
         context: positions of one sequence. max_batch: tokens of one step. kv_tokens:
         positions of all sequences together (0: context). progress(done, total) is called
-        in bytes while packing. Raises ModelFormatError, UnsupportedModelError,
-        OutOfBudgetError or InvalidRequestError.
+        in bytes while packing. cpus: the CPU that each thread stays on (the first is the
+        caller's, during a step only); None: threads may move. Raises ModelFormatError,
+        UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
         """
 
     def open_sequence(self) -> int:
@@ -200,6 +233,10 @@ class Engine:
         """Threads that compute, the caller included."""
 
     @property
+    def cpus(self) -> list[int]:
+        """The CPU that each thread stays on; empty if threads may move."""
+
+    @property
     def isa(self) -> str:
         """The instruction set in use."""
 
@@ -235,3 +272,182 @@ class Sampler:
         `tokens`, in the model's own distribution: temperature 1, without bias, penalties
         or filters. Raises as sample does.
         """
+
+def compiler() -> str:
+    """The compiler that built this module, with its version."""
+
+def read_bandwidth(threads: int, bytes: int = 536870912, seconds: float = 0.5) -> float:
+    """
+    Bytes a second that the threads together read from memory: the best pass over a buffer
+    of `bytes`, which should be several times the last-level cache.
+
+    Raises OutOfBudgetError when the buffer does not fit.
+    """
+
+def compute_units() -> list[str]:
+    """
+    The arithmetic units whose peaks compute_peak() measures here, slowest first.
+    """
+
+def compute_peak(unit: str, type: str, threads: int, seconds: float = 0.25) -> float:
+    """
+    Operations a second (a multiply-add is two) of a unit on registers alone, type int8 or
+    float32: what no kernel can exceed.
+
+    Raises InvalidRequestError for a unit that is unknown or missing.
+    """
+
+def drive_bandwidth(path: str, depth: int = 8, request_bytes: int = 1048576, seconds: float = 0.5) -> float:
+    """
+    Bytes a second read from a file past the page cache, `depth` requests at once.
+
+    Raises StorageError when the file cannot be read so.
+    """
+
+def time_matmul(format: str, rows: int, columns: int, tokens: int, isa: str, threads: int, seconds: float = 0.25) -> list[float]:
+    """
+    Seconds of each of several products with a random weight [rows, columns], run as the
+    engine runs them: at least one, and as many as fit into `seconds`.
+    """
+
+class CpuCore:
+    """A physical core, as far as this process may use it."""
+
+    @property
+    def cpus(self) -> list[int]:
+        """Its hardware threads that may be used."""
+
+    @property
+    def kind(self) -> str:
+        """performance or efficiency."""
+
+    @property
+    def package(self) -> int:
+        """The socket it is in."""
+
+    @property
+    def node(self) -> int:
+        """Its NUMA node."""
+
+    @property
+    def last_cache(self) -> int:
+        """
+        The lowest CPU that shares its last-level cache: equal for cores that share it.
+        """
+
+class CpuCache:
+    """A data cache, or one for data and instructions."""
+
+    @property
+    def level(self) -> int:
+        """1, 2, 3 or 4."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size; 0 if not known."""
+
+    @property
+    def cpus(self) -> list[int]:
+        """The CPUs that share it and may be used."""
+
+class NumaNode:
+    """A NUMA node with CPUs that may be used."""
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+
+    @property
+    def cpus(self) -> list[int]:
+        """Its CPUs that may be used."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Its memory; 0 if not known."""
+
+class Placement:
+    """How many threads compute, and where."""
+
+    @property
+    def threads(self) -> int:
+        """Threads, the caller included."""
+
+    @property
+    def cpus(self) -> list[int]:
+        """Thread i's CPU, one a core; empty with more threads than cores."""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether each thread stays on its CPU."""
+
+    @property
+    def reason(self) -> str:
+        """Why it does or does not."""
+
+class Topology:
+    """The cores, caches and memory nodes of a machine."""
+
+    @property
+    def described(self) -> bool:
+        """
+        False if the system does not describe its cores: every CPU counts as one.
+        """
+
+    @property
+    def source(self) -> str:
+        """Where this comes from."""
+
+    @property
+    def cpus(self) -> list[int]:
+        """CPUs online, in the affinity mask and in the cpuset."""
+
+    @property
+    def cores(self) -> list[CpuCore]:
+        """Physical cores by lowest CPU."""
+
+    @property
+    def caches(self) -> list[CpuCache]:
+        """Data caches by level, then lowest CPU."""
+
+    @property
+    def nodes(self) -> list[NumaNode]:
+        """NUMA nodes; at least one."""
+
+    @property
+    def packages(self) -> int:
+        """Sockets."""
+
+    @property
+    def quota(self) -> float | None:
+        """CPUs' worth of time that control groups allow."""
+
+    def place(self, threads: int | None = None, efficiency: bool = False, pin: bool | None = None) -> Placement:
+        """
+        How many threads compute, and where.
+
+        threads: None for one a performance core within the quota, and if `efficiency` one
+        an efficiency core too. pin: None pins where that helps: when the threads take every
+        core and the quota lets them. Raises InvalidRequestError if pin is True and cannot be
+        done.
+        """
+
+def read_topology(root: str | None = None, affinity: Sequence[int] | None = None, hybrid_leaf: Mapping[int, int] | None = None) -> Topology:
+    """
+    This machine as the calling thread may use it.
+
+    root: a folder with a copy of another machine's sys and proc; then affinity (CPUs of
+    the mask) and hybrid_leaf (EAX of CPUID leaf 0x1A by CPU) complete it.
+    """
+
+def drive_node(path: str, root: str = '/') -> int | None:
+    """
+    The NUMA node that the drive of a file hangs on; None if unknown or not local.
+    """
+
+def cgroup_folders(controller: str, root: str = '/') -> list[str]:
+    """
+    Folders of this process's control groups that hold a controller, innermost first.
+    """
+
+def cpu_features() -> dict[str, bool]:
+    """What processor and operating system offer to kernels."""

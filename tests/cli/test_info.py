@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from math import prod
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.shell import run, run_json
+from tests.cpu.recorded import machine
+from zerostall import _core
+from zerostall.cli import app
+from zerostall.engine import cpus
+from zerostall.engine.cpus import place_threads
+from zerostall.lab import hardware
 from zerostall.lab.eval import perplexity, read_text
+from zerostall.lab.limits import Limits
 
 HELDOUT = Path(__file__).parents[1] / "data" / "nano_heldout.txt"
 TEXT = "def f(x):\n    return x\n"
@@ -52,11 +61,56 @@ def test_the_tape_has_every_operator_with_its_weights_and_time(llm):
 def test_hardware_is_what_this_process_may_use():
     _, answer = run_json("info", "--hardware")
     assert set(answer) == {"hardware"}
-    hardware = answer["hardware"]
-    assert hardware["logical_cpus"] == len(os.sched_getaffinity(0))
-    assert 1 <= hardware["threads"] <= hardware["physical_cores"] <= hardware["logical_cpus"]
-    assert "scalar" in hardware["instruction_sets"]
-    assert hardware["available_memory"] > 0
+    found = answer["hardware"]
+    placement = place_threads()
+    assert found["logical_cpus"] == len(os.sched_getaffinity(0))
+    assert found["threads"] == placement.threads
+    assert (found["cpus"], found["pinned"]) == (placement.cpus, placement.pinned)
+    cores = found["performance_cores"] + found["efficiency_cores"]
+    assert 1 <= cores == found["physical_cores"] <= found["logical_cpus"]
+    assert "scalar" in found["instruction_sets"]
+    assert found["available_memory"] > 0
+    assert all(found["limits"][rate] > 0 for rate in ("read_bandwidth_gb_per_s", "int8_tops"))
+
+
+def test_hardware_for_people_names_cores_caches_nodes_and_limits(tmp_path, monkeypatch):
+    topology = machine(tmp_path, "i7_12700")
+    monkeypatch.setattr(cpus, "read_topology", lambda: topology)
+    monkeypatch.delenv("ZEROSTALL_PIN", raising=False)
+    measured = {"unit": "avx2"} | Limits(45e9, 1.25e12, 0.75e12).to_dict()
+    monkeypatch.setattr(hardware, "describe_limits", lambda threads: measured)
+    lines = CliRunner().invoke(app.build(), ["info", "--hardware"]).stdout.splitlines()
+    facts = {line[:18].strip(): line[18:] for line in lines}
+    assert (facts["performance cores"], facts["efficiency cores"]) == ("8", "4")
+    assert "8 L2 of 1.25 MiB for 2 CPUs each, 1 L2 of 2 MiB for 4 CPUs each" in facts["caches"]
+    assert facts["numa nodes"] == "0: CPUs 0-19, 31.2 GiB"
+    assert facts["cpus"] == "0,2,4,6,8,10,12,14"
+    assert facts["pinned"] == "yes: one thread for every core"
+    assert facts["limits"] == "45.0 GB/s read, 1.25 TOPS int8 (avx2), 0.75 TFLOPS float32"
+
+
+def test_hardware_of_a_model_measures_its_drive_by_depth(monkeypatch, llm):
+    monkeypatch.setattr(hardware, "describe_limits", lambda threads: {})
+    monkeypatch.setattr(_core, "drive_node", lambda path: 1)
+    monkeypatch.setattr(_core, "drive_bandwidth", lambda path, depth, size, seconds: depth * 1e9)
+    _, answer = run_json("info", "--hardware", "-m", "nano")
+    assert set(answer) == {"hardware", "model"}
+    assert answer["hardware"]["drive"] == {
+        "path": str(llm.path),
+        "numa_node": 1,
+        "gb_per_s_by_depth": {str(depth): depth for depth in (1, 2, 4, 8, 16, 32)},
+    }
+
+
+@pytest.mark.parametrize(("threads", "code"), [("all", 0), ("2", 0), ("some", 2)])
+def test_threads_are_a_number_or_all(threads, code, monkeypatch):
+    monkeypatch.setattr(hardware, "describe_limits", lambda threads: {})
+    monkeypatch.setattr(cpus, "all_threads", lambda: 3)
+    done = CliRunner().invoke(app.build(), ["info", "--hardware", "--json", "-t", threads])
+    assert done.exit_code == code
+    if code == 0:
+        found = json.loads(done.stdout)["hardware"]["threads"]
+        assert found == {"all": 3, "2": 2}[threads]
 
 
 def test_tokenize_prints_ids_and_pieces(llm):

@@ -36,10 +36,8 @@ def test_naming_an_unknown_instruction_set_is_an_error_that_lists_those_present(
     assert "scalar" in str(e.value)
 
 
-@pytest.mark.parametrize("isa", sorted({"avx2", "avx512"} - set(ISAS)))
-def test_naming_one_that_the_cpu_lacks_is_an_error(
-    isa: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ZEROSTALL_ISA", isa)
-    with pytest.raises(InvalidRequestError, match=f"ZEROSTALL_ISA={isa}: this CPU"):
-        _core.selected_isa()
+def test_naming_one_that_the_cpu_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for isa in {"avx2", "avx512"} - set(ISAS):
+        monkeypatch.setenv("ZEROSTALL_ISA", isa)
+        with pytest.raises(InvalidRequestError, match=f"ZEROSTALL_ISA={isa}: this CPU"):
+            _core.selected_isa()
