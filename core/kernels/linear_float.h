@@ -1,6 +1,7 @@
 // Products of float weights: acc = fma(w, x, acc) for each column in order.
 #pragma once
 
+#include "kernels/linear_matmul.h"
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
@@ -22,10 +23,10 @@ struct FloatKernel {
   struct Chunk {};
 
   template <int T>
-  ZS_INLINE static void direct(const uint8_t* packed, size_t columns, const Activations& a,
-                               const size_t* at, F* acc) {
+  ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
-    for (size_t k = 0; k < columns; ++k, packed += kPanelBlock) {
+    const uint8_t* packed = span.panel + span.begin * kPanelBlock;
+    for (size_t k = 0; k < span.columns; ++k, packed += kPanelBlock) {
       const F w = C::template values<V>(packed);
       unroll<T>([&](auto t)
                     ZS_INLINE_LAMBDA { acc[t] = V::fma(w, V::set1(a.f[at[t] + k]), acc[t]); });

@@ -3,6 +3,7 @@
 // then in float acc = fma(d * dx, total, acc) and with a minimum acc = fma(m * dx, sum x, acc).
 #pragma once
 
+#include "kernels/linear_matmul.h"
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
@@ -24,15 +25,15 @@ struct LegacyKernel {
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
   static constexpr int kSteps = 8;
   static constexpr int kOffset = C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;
-  static constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
 
   struct alignas(64) Chunk {
     uint8_t values[kBlocks][kSteps][64];
     F d[kBlocks], m[kBlocks];
   };
 
-  static void unpack(const uint8_t* packed, size_t columns, Chunk& chunk) {
-    for (size_t b = 0; b < columns / kBlock; ++b, packed += kPanelBlock) {
+  static void unpack(const Span& span, Chunk& chunk) {
+    for (size_t b = 0; b < span.columns / kBlock; ++b) {
+      const ConstPanelBlock packed = block_of(span, b);
       chunk.d[b] = C::template scale<V>(packed);
       if constexpr (C::kMinimum) chunk.m[b] = C::template minimum<V>(packed);
       C::template values<V, 0>(packed, [&](auto, auto step, I bytes) ZS_INLINE_LAMBDA {
@@ -64,9 +65,9 @@ struct LegacyKernel {
   }
 
   template <int T>
-  ZS_INLINE static void direct(const uint8_t* packed, size_t columns, const Activations& a,
-                               const size_t* at, F* acc) {
-    for (size_t b = 0; b < columns / kBlock; ++b, packed += kPanelBlock) {
+  ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
+    for (size_t b = 0; b < span.columns / kBlock; ++b) {
+      const ConstPanelBlock packed = block_of(span, b);
       I total[T], part[T];
       start<T>(a, at, b, total);
       C::template values<V, 0>(packed, [&](auto, auto step, I w) ZS_INLINE_LAMBDA {
@@ -82,6 +83,10 @@ struct LegacyKernel {
   }
 
  private:
+  using ConstPanelBlock = quant::ConstPanelBlock;
+  ZS_INLINE static ConstPanelBlock block_of(const Span& span, size_t b) {
+    return quant::panel_block<C>(span.panel, span.begin / kBlock + b, span.total / kBlock);
+  }
   ZS_INLINE static I broadcast32(const void* from) {
     return V::iset1(static_cast<int32_t>(quant::load32(from)));
   }

@@ -8,13 +8,13 @@
 //   kDirectLimit         the most tokens for which direct is faster than unpacking first
 //   kTilePanels, kTileTokens  of one call of tile, used for more tokens
 //   Chunk                one unpacked chunk of a panel
-//   static void unpack(const uint8_t* packed, size_t columns, Chunk&)
+//   static void unpack(const Span&, Chunk&)
 //   template <int P, int T> static void tile(const Chunk*, size_t columns, const Activations&,
 //                                            const size_t* at, V::F (*acc)[T])
 //       // adds the products of P panels and T tokens; token t's activations of this chunk
 //       // are values at[t]..
-//   template <int T> static void direct(const uint8_t* packed, size_t columns,
-//                                       const Activations&, const size_t* at, V::F* acc)
+//   template <int T> static void direct(const Span&, const Activations&, const size_t* at,
+//                                       V::F* acc)
 //       // the same for one panel, unpacking in registers
 //
 // tile and direct do the same float operations in the same order, so a token's result does not
@@ -28,6 +28,12 @@
 
 namespace zs::kernels {
 namespace {
+
+// Columns [begin, begin + columns) of the `total` columns of a panel.
+struct Span {
+  const uint8_t* panel;
+  size_t begin, columns, total;
+};
 
 template <class K>
 struct Matmul {
@@ -54,6 +60,18 @@ struct Matmul {
   }
   static size_t activation_row(const MatmulJob& job, size_t token) {
     return (job.row_index ? static_cast<size_t>(job.row_index[token]) : token) * job.columns;
+  }
+
+  static Span first_span(const MatmulJob& job, size_t panel) {
+    Span span{job.packed + panel * packed_bytes(job.columns), 0, 0, job.columns};
+    advance(span);
+    return span;
+  }
+  // To the next chunk; no columns are left after the last.
+  static void advance(Span& span) {
+    span.begin += span.columns;
+    const size_t left = span.total - span.begin;
+    span.columns = left < K::kChunkColumns ? left : K::kChunkColumns;
   }
 
   static void run(const MatmulJob& job) {
@@ -86,24 +104,22 @@ struct Matmul {
 
   static void run_direct(const MatmulJob& job, size_t begin, size_t tokens) {
     for (size_t panel = job.panel_begin; panel < job.panel_end; ++panel) {
-      const uint8_t* packed = job.packed + panel * packed_bytes(job.columns);
       size_t at[K::kDirectLimit];
       F acc[K::kDirectLimit];
       for (size_t t = 0; t < tokens; ++t) {
         at[t] = activation_row(job, begin + t);
         acc[t] = V::zero();
       }
-      size_t columns = K::kChunkColumns;
-      for (size_t left = job.columns; left > 0; left -= columns) {
-        if (columns > left) columns = left;
+      Span span = first_span(job, panel);
+      for (; span.columns > 0; advance(span)) {
         if (K::kPrefetchAlone || tokens > 1) {
-          prefetch(packed + kPrefetchAhead, packed_bytes(columns));
+          prefetch(span.panel + packed_bytes(span.begin) + kPrefetchAhead,
+                   packed_bytes(span.columns));
         }
         for (size_t t = 0; t < tokens; t += kDirectTokens) {
-          direct<kDirectTokens>(packed, columns, *job.activations, at + t, acc + t, tokens - t);
+          direct<kDirectTokens>(span, *job.activations, at + t, acc + t, tokens - t);
         }
-        packed += packed_bytes(columns);
-        for (size_t t = 0; t < tokens; ++t) at[t] += columns;
+        for (size_t t = 0; t < tokens; ++t) at[t] += span.columns;
       }
       for (size_t t = 0; t < tokens; ++t) store(job, panel, begin + t, acc[t]);
     }
@@ -111,14 +127,14 @@ struct Matmul {
 
   // T tokens, or `left` if that is fewer.
   template <int T>
-  [[gnu::noinline]] static void direct(const uint8_t* packed, size_t columns, const Activations& a,
-                                       const size_t* at, F* acc, size_t left) {
+  [[gnu::noinline]] static void direct(const Span& span, const Activations& a, const size_t* at,
+                                       F* acc, size_t left) {
     if constexpr (T > 1) {
-      if (left < T) return direct<T - 1>(packed, columns, a, at, acc, left);
+      if (left < T) return direct<T - 1>(span, a, at, acc, left);
     }
     F sums[T];
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { sums[t] = acc[t]; });
-    K::template direct<T>(packed, columns, a, at, sums);
+    K::template direct<T>(span, a, at, sums);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { acc[t] = sums[t]; });
   }
 
@@ -129,15 +145,15 @@ struct Matmul {
     for (int p = 0; p < P; ++p) {
       for (size_t t = 0; t < tokens; ++t) V::store(scratch.acc[t][p], V::zero());
     }
-    size_t columns = K::kChunkColumns;
-    for (size_t column = 0; column < job.columns; column += columns) {
-      if (columns > job.columns - column) columns = job.columns - column;
+    for (Span span = first_span(job, panel); span.columns > 0; advance(span)) {
       for (size_t p = 0; p < P; ++p) {
-        const uint8_t* packed = job.packed + (panel + p) * packed_bytes(job.columns);
-        K::unpack(packed + packed_bytes(column), columns, scratch.chunk[p]);
-        prefetch(packed + packed_bytes(column + columns), packed_bytes(columns));
+        Span of_panel = span;
+        of_panel.panel += p * packed_bytes(job.columns);
+        K::unpack(of_panel, scratch.chunk[p]);
+        prefetch(of_panel.panel + packed_bytes(span.begin + span.columns),
+                 packed_bytes(span.columns));
       }
-      run_tiles<P, kTileTokens>(job, column, columns, begin, 0, tokens);
+      run_tiles<P, kTileTokens>(job, span, begin, 0, tokens);
     }
     for (size_t p = 0; p < P; ++p) {
       for (size_t t = 0; t < tokens; ++t) {
@@ -148,23 +164,23 @@ struct Matmul {
 
   // Tiles of T tokens, the rest in tiles of half as many.
   template <int P, int T>
-  static void run_tiles(const MatmulJob& job, size_t column, size_t columns, size_t begin,
-                        size_t done, size_t tokens) {
-    for (; done + T <= tokens; done += T) run_tile<P, T>(job, column, columns, begin, done);
-    if constexpr (T > 1) run_tiles<P, T / 2>(job, column, columns, begin, done, tokens);
+  static void run_tiles(const MatmulJob& job, const Span& span, size_t begin, size_t done,
+                        size_t tokens) {
+    for (; done + T <= tokens; done += T) run_tile<P, T>(job, span, begin, done);
+    if constexpr (T > 1) run_tiles<P, T / 2>(job, span, begin, done, tokens);
   }
 
   template <int P, int T>
-  ZS_INLINE static void run_tile(const MatmulJob& job, size_t column, size_t columns, size_t begin,
+  ZS_INLINE static void run_tile(const MatmulJob& job, const Span& span, size_t begin,
                                  size_t done) {
     Scratch& scratch = *reinterpret_cast<Scratch*>(job.scratch);
     size_t at[T];
     F acc[P][T];
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
-      at[t] = activation_row(job, begin + done + t) + column;
+      at[t] = activation_row(job, begin + done + t) + span.begin;
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { acc[p][t] = V::load(scratch.acc[done + t][p]); });
     });
-    K::template tile<P, T>(scratch.chunk, columns, *job.activations, at, acc);
+    K::template tile<P, T>(scratch.chunk, span.columns, *job.activations, at, acc);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { V::store(scratch.acc[done + t][p], acc[p][t]); });
     });

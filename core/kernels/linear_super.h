@@ -7,6 +7,7 @@
 // and in float, in this order, acc = fma(d * dx, total, acc); acc = fma(-(dmin * dx), low, acc).
 #pragma once
 
+#include "kernels/linear_matmul.h"
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
@@ -42,7 +43,8 @@ struct SuperKernel {
     F d, dmin;
   };
 
-  static void unpack(const uint8_t* packed, size_t, Chunk& chunk) {
+  static void unpack(const Span& span, Chunk& chunk) {
+    const ConstPanelBlock packed = block_of(span);
     I scales[kGroups / 4];
     C::template scales<V>(packed, scales);
     unroll<kGroups>([&](auto g) ZS_INLINE_LAMBDA { chunk.scales[g] = scale<g.value>(scales); });
@@ -92,8 +94,8 @@ struct SuperKernel {
   }
 
   template <int T>
-  ZS_INLINE static void direct(const uint8_t* packed, size_t, const Activations& a,
-                               const size_t* at, F* acc) {
+  ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
+    const ConstPanelBlock packed = block_of(span);
     I scales[kGroups / 4], total[T], low[T];
     C::template scales<V>(packed, scales);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { total[t] = V::izero(); });
@@ -120,6 +122,10 @@ struct SuperKernel {
   }
 
  private:
+  using ConstPanelBlock = quant::ConstPanelBlock;
+  ZS_INLINE static ConstPanelBlock block_of(const Span& span) {
+    return quant::panel_block<C>(span.panel, span.begin / 256, span.total / 256);
+  }
   ZS_INLINE static I broadcast32(const void* from) {
     return V::iset1(static_cast<int32_t>(quant::load32(from)));
   }
@@ -130,7 +136,7 @@ struct SuperKernel {
   }
   // What the sums of x are multiplied with, two groups a lane: minimums, or with a constant
   // offset the scales themselves.
-  ZS_INLINE static void make_pairs(const uint8_t* packed, const I* scales, I* pairs) {
+  ZS_INLINE static void make_pairs(ConstPanelBlock packed, const I* scales, I* pairs) {
     I bytes[kGroups / 4];
     if constexpr (C::kMinimum) C::template minimums<V>(packed, bytes);
     unroll<kGroups / 4>([&](auto i) ZS_INLINE_LAMBDA {

@@ -16,13 +16,14 @@ struct BF16 {
 
   static constexpr ActivationKind kActivations = ActivationKind::F32;
   static constexpr int kBlockValues = 1;
+  static constexpr size_t kHead = 0;
 
   static void decode(const Block& block, float* out) {
     *out = std::bit_cast<float>(uint32_t{block.value} << 16);
   }
 
   static void pack(const Block& block, PanelBlock panel, int row) {
-    std::memcpy(panel + 2 * row, &block.value, 2);
+    std::memcpy(panel.body + 2 * row, &block.value, 2);
   }
 
   template <class V>

@@ -14,16 +14,17 @@ struct F16 {
 
   static constexpr ActivationKind kActivations = ActivationKind::F32;
   static constexpr int kBlockValues = 1;
+  static constexpr size_t kHead = 0;
 
   static void decode(const Block& block, float* out) { *out = half_to_float(block.value); }
 
   static void pack(const Block& block, PanelBlock panel, int row) {
-    std::memcpy(panel + 2 * row, &block.value, 2);
+    std::memcpy(panel.body + 2 * row, &block.value, 2);
   }
 
   template <class V>
   ZS_INLINE static typename V::F values(const uint8_t* panel) {
-    return load_halves<V>(panel.head);
+    return load_halves<V>(panel);
   }
 };
 

@@ -14,11 +14,12 @@ struct F32 {
 
   static constexpr ActivationKind kActivations = ActivationKind::F32;
   static constexpr int kBlockValues = 1;
+  static constexpr size_t kHead = 0;
 
   static void decode(const Block& block, float* out) { *out = block.value; }
 
   static void pack(const Block& block, PanelBlock panel, int row) {
-    std::memcpy(panel + 4 * row, &block.value, 4);
+    std::memcpy(panel.body + 4 * row, &block.value, 4);
   }
 
   template <class V>

@@ -7,7 +7,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 4 vectors of nibbles.
+// Head: d[16] (f16). Body: 4 vectors of nibbles.
 struct IQ4_NL {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
@@ -20,7 +20,7 @@ struct IQ4_NL {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false;
-  static constexpr size_t kLow = 32;
+  static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -31,13 +31,13 @@ struct IQ4_NL {
 
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
-    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
+    put_dwords(panel.body, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
+    nibble_values<V>(panel.body, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
       fn(Index<0>{}, step, iq4_lookup<V>(index));
     });
   }

@@ -8,8 +8,8 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), high bits of the scales [16] (u16), a vector of their low halves,
-// 32 vectors of nibbles. The bits of the scales are reordered: see pack().
+// Head: d[16] (f16), high bits of the scales [16] (u16). Body: a vector of their low halves, 32
+// vectors of nibbles. The bits of the scales are reordered: see pack().
 struct IQ4_XS {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;           // f16
@@ -25,7 +25,7 @@ struct IQ4_XS {
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false, kSignedScales = true;
   static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
-  static constexpr size_t kScalesHigh = 32, kScalesLow = 64, kLow = kScalesLow + kVectorBytes;
+  static constexpr size_t kScalesHigh = 32, kHead = 64, kLow = kVectorBytes;
 
   static int low_bits(const Block& block, int g) {
     return block.scales_l[g / 2] >> 4 * (g % 2) & 15;
@@ -54,7 +54,7 @@ struct IQ4_XS {
     }
     put_half(panel.head, row, block.d);
     put_half(panel.head + kScalesHigh, row, static_cast<uint16_t>(high));
-    put_dword(panel.body + kScalesLow, row, low);
+    put_dword(panel.body, row, low);
     put_dwords(panel.body + kLow, row, block.qs, 32);
   }
 
@@ -62,7 +62,8 @@ struct IQ4_XS {
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<2>([&](auto slot) ZS_INLINE_LAMBDA {
-      const uint8_t* vectors = panel.body + kLow + kNibbleVectors * kVectorBytes * (2 * Unit + slot);
+      const uint8_t* vectors =
+          panel.body + kLow + kNibbleVectors * kVectorBytes * (2 * Unit + slot);
       nibble_values<V>(vectors, [&](auto step, typename V::I index)
                                     ZS_INLINE_LAMBDA { fn(slot, step, iq4_lookup<V>(index)); });
     });
@@ -73,7 +74,7 @@ struct IQ4_XS {
   }
   template <class V>
   ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
-    const typename V::I low = vector_at<V>(panel.body + kScalesLow, 0);
+    const typename V::I low = vector_at<V>(panel.body, 0);
     typename V::I high = V::iload_u16(reinterpret_cast<const uint16_t*>(panel.head + kScalesHigh));
     high = V::iand(V::ior(high, V::ishl(high, 8)), 0x00ff00ff);  // a nibble to each byte
     high = V::iand(V::ior(high, V::ishl(high, 4)), 0x0f0f0f0f);

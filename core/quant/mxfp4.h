@@ -15,7 +15,7 @@ inline constexpr uint8_t kE2m1Plus12[16] = {12, 13, 14, 15, 16, 18, 20, 24,
 
 namespace {
 
-// Panel block: e[16], 4 vectors of nibbles.
+// Head: e[16]. Body: 4 vectors of nibbles.
 struct MXFP4 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t e;       // scale 2^(e - 128)
@@ -28,7 +28,7 @@ struct MXFP4 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 24, kOffset = 12;
   static constexpr bool kMinimum = false;
-  static constexpr size_t kLow = 16;
+  static constexpr size_t kHead = 16;
 
   static void decode(const Block& block, float* out) {
     // 2^-128 and 2^-127 are subnormal floats.
@@ -41,13 +41,13 @@ struct MXFP4 {
 
   static void pack(const Block& block, PanelBlock panel, int row) {
     panel.head[row] = block.e;
-    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
+    put_dwords(panel.body, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
+    nibble_values<V>(panel.body, [&](auto step, typename V::I index) ZS_INLINE_LAMBDA {
       fn(Index<0>{}, step, V::lookup16(index, kE2m1Plus12));
     });
   }

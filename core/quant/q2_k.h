@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16], dmin[16] (f16), 4 vectors of scales and minimums, 16 vectors of values.
+// Head: d[16], dmin[16] (f16). Body: 4 vectors of scales and minimums, 16 vectors of values.
 struct Q2_K {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t scales[16];  // low half: scale of a group, high half: its minimum
@@ -21,7 +21,7 @@ struct Q2_K {
   static constexpr int kMax = 3, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
   static constexpr int kScaleLimit = 15, kMinimumLimit = 15;
-  static constexpr size_t kMinimums = 32, kScales = 64, kLow = kScales + 4 * kVectorBytes;
+  static constexpr size_t kMinimums = 32, kHead = 64, kLow = 4 * kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d), dmin = half_to_float(block.dmin);
@@ -37,7 +37,7 @@ struct Q2_K {
     put_half(panel.head, row, block.d);
     put_half(panel.head + kMinimums, row, block.dmin);
     for (size_t i = 0; i < 4; ++i) {
-      put_dword(panel.body + kScales + i * kVectorBytes, row,
+      put_dword(panel.body + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
     put_dwords(panel.body + kLow, row, block.qs, 16);
@@ -68,13 +68,13 @@ struct Q2_K {
   template <class V>
   ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
     unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
-      out[i] = move_bits<V, 0, 0>(vector_at<V>(panel.body + kScales, i), 15);
+      out[i] = move_bits<V, 0, 0>(vector_at<V>(panel.body, i), 15);
     });
   }
   template <class V>
   ZS_INLINE static void minimums(ConstPanelBlock panel, typename V::I* out) {
     unroll<4>([&](auto i) ZS_INLINE_LAMBDA {
-      out[i] = move_bits<V, 4, 0>(vector_at<V>(panel.body + kScales, i), 15);
+      out[i] = move_bits<V, 4, 0>(vector_at<V>(panel.body, i), 15);
     });
   }
 };

@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 3 vectors of scales, 8 of third bits, 16 of low bits.
+// Head: d[16] (f16). Body: 3 vectors of scales, 8 of third bits, 16 of low bits.
 struct Q3_K {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint8_t hmask[32];   // bit g of byte i: third bit of value 32 g + i
@@ -23,8 +23,7 @@ struct Q3_K {
   static constexpr int kMax = 7, kOffset = 4;
   static constexpr bool kMinimum = false, kSignedScales = true;
   static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
-  static constexpr size_t kScales = 32, kHigh = kScales + 3 * kVectorBytes,
-                          kLow = kHigh + 8 * kVectorBytes;
+  static constexpr size_t kHead = 32, kHigh = 3 * kVectorBytes, kLow = kHigh + 8 * kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -41,7 +40,7 @@ struct Q3_K {
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
     for (size_t i = 0; i < 3; ++i) {
-      put_dword(panel.body + kScales + i * kVectorBytes, row,
+      put_dword(panel.body + i * kVectorBytes, row,
                 interleave_groups(load32(block.scales + 4 * i)));
     }
     put_dwords(panel.body + kLow, row, block.qs, 16);
@@ -70,9 +69,9 @@ struct Q3_K {
   }
   template <class V>
   ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
-    const typename V::I high = vector_at<V>(panel.body + kScales, 2);
+    const typename V::I high = vector_at<V>(panel.body, 2);
     unroll<4>([&](auto j) ZS_INLINE_LAMBDA {
-      const typename V::I low = vector_at<V>(panel.body + kScales, j % 2);
+      const typename V::I low = vector_at<V>(panel.body, j % 2);
       out[j] = V::bsub(V::ior(move_bits<V, 4 * (j.value / 2), 0>(low, 15),
                               move_bits<V, 2 * j.value, 4>(high, 48)),
                        32);

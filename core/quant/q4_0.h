@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 4 vectors of nibbles.
+// Head: d[16] (f16). Body: 4 vectors of nibbles.
 struct Q4_0 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
@@ -19,7 +19,7 @@ struct Q4_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 15, kOffset = 8;
   static constexpr bool kMinimum = false;
-  static constexpr size_t kLow = 32;
+  static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -30,14 +30,14 @@ struct Q4_0 {
 
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
-    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
+    put_dwords(panel.body, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I bytes)
-                                       ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
+    nibble_values<V>(panel.body, [&](auto step, typename V::I bytes)
+                                     ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
   }
   template <class V>
   ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {

@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16], m[16] (f16), 4 vectors of nibbles.
+// Head: d[16], m[16] (f16). Body: 4 vectors of nibbles.
 struct Q4_1 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
@@ -20,7 +20,7 @@ struct Q4_1 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 15, kOffset = 0;
   static constexpr bool kMinimum = true;
-  static constexpr size_t kMinimums = 32, kLow = 64;
+  static constexpr size_t kMinimums = 32, kHead = 64;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -33,14 +33,14 @@ struct Q4_1 {
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
     put_half(panel.head + kMinimums, row, block.m);
-    put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
+    put_dwords(panel.body, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    nibble_values<V>(panel.body + kLow, [&](auto step, typename V::I bytes)
-                                       ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
+    nibble_values<V>(panel.body, [&](auto step, typename V::I bytes)
+                                     ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
   }
   template <class V>
   ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {

@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), a vector of fifth bits, 4 vectors of nibbles.
+// Head: d[16] (f16). Body: a vector of fifth bits, 4 vectors of nibbles.
 struct Q5_0 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
@@ -20,7 +20,7 @@ struct Q5_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 31, kOffset = 16;
   static constexpr bool kMinimum = false;
-  static constexpr size_t kHigh = 32, kLow = 96;
+  static constexpr size_t kHead = 32, kLow = kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -32,17 +32,17 @@ struct Q5_0 {
 
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
-    put_dword(panel.body + kHigh, row, interleave_bits(load32(block.qh)));
+    put_dword(panel.body, row, interleave_bits(load32(block.qh)));
     put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    const typename V::I high = vector_at<V>(panel.body + kHigh, 0);
-    nibble_values_5bit<V>(panel.body + kLow, high, [&](auto step, typename V::I bytes) ZS_INLINE_LAMBDA {
-      fn(Index<0>{}, step, bytes);
-    });
+    const typename V::I high = vector_at<V>(panel.body, 0);
+    nibble_values_5bit<V>(panel.body + kLow, high,
+                          [&](auto step, typename V::I bytes)
+                              ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
   }
   template <class V>
   ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {

@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16], m[16] (f16), a vector of fifth bits, 4 vectors of nibbles.
+// Head: d[16], m[16] (f16). Body: a vector of fifth bits, 4 vectors of nibbles.
 struct Q5_1 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;      // f16
@@ -21,7 +21,7 @@ struct Q5_1 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 31, kOffset = 0;
   static constexpr bool kMinimum = true;
-  static constexpr size_t kMinimums = 32, kHigh = 64, kLow = 128;
+  static constexpr size_t kMinimums = 32, kHead = 64, kLow = kVectorBytes;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -35,17 +35,17 @@ struct Q5_1 {
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
     put_half(panel.head + kMinimums, row, block.m);
-    put_dword(panel.body + kHigh, row, interleave_bits(load32(block.qh)));
+    put_dword(panel.body, row, interleave_bits(load32(block.qh)));
     put_dwords(panel.body + kLow, row, block.qs, kNibbleVectors);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
-    const typename V::I high = vector_at<V>(panel.body + kHigh, 0);
-    nibble_values_5bit<V>(panel.body + kLow, high, [&](auto step, typename V::I bytes) ZS_INLINE_LAMBDA {
-      fn(Index<0>{}, step, bytes);
-    });
+    const typename V::I high = vector_at<V>(panel.body, 0);
+    nibble_values_5bit<V>(panel.body + kLow, high,
+                          [&](auto step, typename V::I bytes)
+                              ZS_INLINE_LAMBDA { fn(Index<0>{}, step, bytes); });
   }
   template <class V>
   ZS_INLINE static typename V::F scale(ConstPanelBlock panel) {

@@ -6,8 +6,8 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16], dmin[16] (f16), 3 vectors of scales (scales6.h), 8 vectors of fifth bits,
-// 32 vectors of nibbles.
+// Head: d[16], dmin[16] (f16). Body: 3 vectors of scales (scales6.h), 8 of fifth bits, 32
+// vectors of nibbles.
 struct Q5_K {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d, dmin;    // f16
@@ -23,7 +23,7 @@ struct Q5_K {
   static constexpr int kMax = 31, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
   static constexpr int kScaleLimit = 63, kMinimumLimit = 63;
-  static constexpr size_t kMinimums = 32, kScales = 64, kHigh = kScales + 3 * kVectorBytes,
+  static constexpr size_t kMinimums = 32, kHead = 64, kHigh = 3 * kVectorBytes,
                           kLow = kHigh + 8 * kVectorBytes;
 
   static void decode(const Block& block, float* out) {
@@ -42,7 +42,7 @@ struct Q5_K {
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
     put_half(panel.head + kMinimums, row, block.dmin);
-    pack_scales6(block.scales, panel.body + kScales, row);
+    pack_scales6(block.scales, panel.body, row);
     put_dwords(panel.body + kHigh, row, block.qh, 8);
     put_dwords(panel.body + kLow, row, block.qs, 32);
   }
@@ -69,11 +69,11 @@ struct Q5_K {
   }
   template <class V>
   ZS_INLINE static void scales(ConstPanelBlock panel, typename V::I* out) {
-    unpack_scales6<V>(panel.body + kScales, out);
+    unpack_scales6<V>(panel.body, out);
   }
   template <class V>
   ZS_INLINE static void minimums(ConstPanelBlock panel, typename V::I* out) {
-    unpack_minimums6<V>(panel.body + kScales, out);
+    unpack_minimums6<V>(panel.body, out);
   }
 };
 

@@ -6,7 +6,7 @@
 namespace zs::quant {
 namespace {
 
-// Panel block: d[16] (f16), 8 vectors of bytes.
+// Head: d[16] (f16). Body: 8 vectors of bytes.
 struct Q8_0 {
   struct [[gnu::packed, gnu::may_alias]] Block {
     uint16_t d;  // f16
@@ -19,7 +19,7 @@ struct Q8_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false;
-  static constexpr size_t kBytes = 32;
+  static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {
     const float d = half_to_float(block.d);
@@ -28,14 +28,14 @@ struct Q8_0 {
 
   static void pack(const Block& block, PanelBlock panel, int row) {
     put_half(panel.head, row, block.d);
-    put_dwords(panel.body + kBytes, row, block.qs, 8);
+    put_dwords(panel.body, row, block.qs, 8);
   }
 
   static constexpr int group(int, int) { return 0; }
   template <class V, int Unit, class Fn>
   ZS_INLINE static void values(ConstPanelBlock panel, Fn&& fn) {
     unroll<8>([&](auto step) ZS_INLINE_LAMBDA {
-      fn(Index<0>{}, step, V::signed_bytes(vector_at<V>(panel.body + kBytes, step)));
+      fn(Index<0>{}, step, V::signed_bytes(vector_at<V>(panel.body, step)));
     });
   }
   template <class V>
