@@ -34,7 +34,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.package ## build, then let the built-in model complete some Python
-	@$(BIN)/zerostall run -m nano --temp 0 -n 96 --echo 'def read_lines(path, encoding="utf-8"):'
+	@$(BIN)/zerostall run -m nano --temp 0.7 --top-p 0.9 --seed 5 -n 96 --echo 'def read_lines(path, encoding="utf-8"):'
 
 test: $(VENV)/.package $(VENV)/.test ## run the tests (ARGS="-k name" selects)
 	@$(PY) -m pytest $(ARGS)
