@@ -22,7 +22,7 @@ struct SuperKernel {
   using I = typename V::I;
 
   static constexpr size_t kChunkColumns = 256;
-  static constexpr bool kPrefetchAlone = false;
+  static constexpr bool kPrefetchAlone = C::kPrefetchAlone;
   static constexpr int kDirectTokens = V::kDirectTokens;
   static constexpr size_t kDirectLimit = V::kDirectLimit;
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;

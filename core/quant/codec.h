@@ -29,6 +29,7 @@
 // and super-blocks of 256 values, whose groups have integer scales, also
 //
 //   kSignedScales, kScaleLimit, kMinimumLimit  // largest absolute values
+//   kPrefetchAlone  whether one token gains from prefetch; differences of 10 to 30 % on Zen 4
 //   template <class V> static void scales(ConstPanelBlock, V::I* out);
 //   template <class V> static void minimums(ConstPanelBlock, V::I* out);
 //       // a byte per group, four groups a vector, in the order of byte_of_group()

@@ -24,6 +24,7 @@ struct IQ4_XS {
   static constexpr int kGroup = 32, kUnits = 4, kUnitGroups = 2;
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false, kSignedScales = true;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
   static constexpr size_t kScalesHigh = 32, kHead = 64, kLow = kVectorBytes;
 

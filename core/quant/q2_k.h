@@ -20,6 +20,7 @@ struct Q2_K {
   static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 3, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
+  static constexpr bool kPrefetchAlone = false;
   static constexpr int kScaleLimit = 15, kMinimumLimit = 15;
   static constexpr size_t kMinimums = 32, kHead = 64, kLow = 4 * kVectorBytes;
 

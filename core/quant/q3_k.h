@@ -22,6 +22,7 @@ struct Q3_K {
   static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 7, kOffset = 4;
   static constexpr bool kMinimum = false, kSignedScales = true;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr int kScaleLimit = 32, kMinimumLimit = 0;
   static constexpr size_t kHead = 32, kHigh = 3 * kVectorBytes, kLow = kHigh + 8 * kVectorBytes;
 

@@ -20,6 +20,7 @@ struct Q4_K {
   static constexpr int kGroup = 32, kUnits = 4, kUnitGroups = 2;
   static constexpr int kMax = 15, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
+  static constexpr bool kPrefetchAlone = false;
   static constexpr int kScaleLimit = 63, kMinimumLimit = 63;
   static constexpr size_t kMinimums = 32, kHead = 64, kLow = 3 * kVectorBytes;
 

@@ -22,6 +22,7 @@ struct Q5_K {
   static constexpr int kGroup = 32, kUnits = 4, kUnitGroups = 2;
   static constexpr int kMax = 31, kOffset = 0;
   static constexpr bool kMinimum = true, kSignedScales = false;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr int kScaleLimit = 63, kMinimumLimit = 63;
   static constexpr size_t kMinimums = 32, kHead = 64, kHigh = 3 * kVectorBytes,
                           kLow = kHigh + 8 * kVectorBytes;

@@ -24,6 +24,7 @@ struct Q6_K {
   static constexpr int kGroup = 16, kUnits = 8, kUnitGroups = 2;
   static constexpr int kMax = 63, kOffset = 32;
   static constexpr bool kMinimum = false, kSignedScales = true;
+  static constexpr bool kPrefetchAlone = false;
   static constexpr int kScaleLimit = 128, kMinimumLimit = 0;
   static constexpr size_t kHead = 32, kValues = 4 * kVectorBytes, kPartBytes = 12 * kVectorBytes,
                           kPartHigh = 4 * kVectorBytes;

@@ -7,7 +7,7 @@ import struct
 from zerostall import hub
 
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}# assistant:{% endif %}"
 )
 BLOCK = 4096  # a multiple of every alignment in use
