@@ -12,6 +12,7 @@
 #include "bind/bind.h"
 #include "gguf/types.h"
 #include "graph/engine.h"
+#include "kernels/select.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/format_names.h"
-#include "bind/isa_names.h"
 #include "bind/row_kernels.h"
-#include "kernels/table.h"
+#include "kernels/select.h"
 
 namespace nb = nanobind;
 
@@ -79,7 +79,7 @@ nb::tuple quantize(const std::string& kind, FloatInput x, const std::string& isa
                 "activation kind \"" + kind + "\" is unknown; expected Q8_K or Q8_32.");
   }
   Prepared p;
-  prepare(table_by_name(isa),
+  prepare(kernels::table_named(isa),
           kind == "Q8_K" ? quant::ActivationKind::Q8_K : quant::ActivationKind::Q8_32, x.data(), 1,
           x.size(), p);
   return nb::make_tuple(copy_array<Int8Vector>(p.q), copy_array<FloatVector>(p.scales),
@@ -90,7 +90,7 @@ FloatMatrix matmul(const std::string& name, ByteInput packed, size_t rows, size_
                    FloatMatrixInput x, const std::string& isa, std::optional<FloatInput> bias,
                    std::optional<IndexInput> row_index) {
   const quant::FormatTraits& t = format_by_name(name);
-  const Table& table = table_by_name(isa);
+  const Table& table = kernels::table_named(isa);
   const size_t panels = (rows + quant::kPanelRows - 1) / quant::kPanelRows;
   const size_t bytes = matrix_bytes(t, panels * quant::kPanelRows, columns);
   if (packed.size() != bytes) throw wrong_size(t, "packed", packed.size(), bytes);
@@ -133,12 +133,18 @@ FloatMatrix matmul(const std::string& name, ByteInput packed, size_t rows, size_
   return out;
 }
 
-std::vector<std::string> isas() {
+std::vector<std::string> names_of(const std::vector<kernels::Isa>& isas) {
   std::vector<std::string> names;
-  for (kernels::Isa isa : kIsas) {
-    if (kernels::table(isa)) names.emplace_back(kernels::isa_name(isa));
-  }
+  for (kernels::Isa isa : isas) names.emplace_back(kernels::isa_name(isa));
   return names;
+}
+
+std::vector<std::string> isas() {
+  return names_of(kernels::available());
+}
+
+std::vector<std::string> isa_models() {
+  return names_of(kernels::models());
 }
 
 std::string selected_isa() {
@@ -149,6 +155,8 @@ std::string selected_isa() {
 
 void kernels(nb::module_& m) {
   m.def("isas", isas, "The instruction sets that this CPU and this build have.");
+  m.def("isa_models", isa_models,
+        "Models, in other instructions, of units that a CPU may lack: for tests, never chosen.");
   m.def("selected_isa", selected_isa,
         "The instruction set that runs: the best one, or the one that ZEROSTALL_ISA names.\n\n"
         "Raises InvalidRequestError when that is unknown or the CPU lacks it.");

@@ -13,11 +13,12 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "bind/bind.h"
 #include "bind/format_names.h"
-#include "bind/isa_names.h"
 #include "graph/product.h"
+#include "kernels/select.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -191,7 +192,7 @@ std::vector<double> time_matmul(const std::string& format, size_t rows, size_t c
                                 size_t tokens, const std::string& isa, int threads,
                                 double seconds) {
   const quant::FormatTraits& t = format_by_name(format);
-  const kernels::Table& table = table_by_name(isa);
+  const kernels::Table& table = kernels::table_named(isa);
   check_range("rows", static_cast<double>(rows), 1, 1 << 24);
   check_range("columns", static_cast<double>(columns), 1, 1 << 24);
   check_range("tokens", static_cast<double>(tokens), 1, kernels::kMaxTokens);

@@ -10,9 +10,9 @@
 #include <optional>
 #include <string>
 
+#include "base/error.h"
 #include "bind/arrays.h"
-#include "bind/isa_names.h"
-#include "kernels/table.h"
+#include "kernels/select.h"
 
 namespace nb = nanobind;
 
@@ -38,23 +38,24 @@ const float* optional_data(const char* what, const OptionalInput& input, size_t 
 
 FloatVector rms_norm(const std::string& isa, FloatInput x, OptionalInput weight, float eps) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  table_by_name(isa).rms_norm(x.data(), optional_data("weight", weight, x.size()), y.data(),
-                              x.size(), eps);
+  kernels::table_named(isa).rms_norm(x.data(), optional_data("weight", weight, x.size()), y.data(),
+                                     x.size(), eps);
   return y;
 }
 
 FloatVector layer_norm(const std::string& isa, FloatInput x, OptionalInput weight,
                        OptionalInput bias, float eps) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  table_by_name(isa).layer_norm(x.data(), optional_data("weight", weight, x.size()),
-                                optional_data("bias", bias, x.size()), y.data(), x.size(), eps);
+  kernels::table_named(isa).layer_norm(x.data(), optional_data("weight", weight, x.size()),
+                                       optional_data("bias", bias, x.size()), y.data(), x.size(),
+                                       eps);
   return y;
 }
 
 FloatVector add(const std::string& isa, FloatInput a, FloatInput b, float scale) {
   check_size("b", b.size(), a.size());
   FloatVector y = make_array<FloatVector>({a.size()});
-  table_by_name(isa).add(a.data(), b.data(), y.data(), a.size(), scale);
+  kernels::table_named(isa).add(a.data(), b.data(), y.data(), a.size(), scale);
   return y;
 }
 
@@ -62,7 +63,7 @@ FloatVector activate(const std::string& isa, const std::string& kind, FloatInput
                      OptionalInput up) {
   FloatVector y = make_array<FloatVector>({gate.size()});
   const float* factor = optional_data("up", up, gate.size());
-  const Table& t = table_by_name(isa);
+  const Table& t = kernels::table_named(isa);
   if (kind == "silu") {
     t.activate(Activation::Silu, gate.data(), factor, y.data(), gate.size());
   } else if (kind == "gelu") {
@@ -78,13 +79,13 @@ FloatVector activate(const std::string& isa, const std::string& kind, FloatInput
 
 FloatVector sigmoid(const std::string& isa, FloatInput x) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  table_by_name(isa).sigmoid(x.data(), y.data(), x.size());
+  kernels::table_named(isa).sigmoid(x.data(), y.data(), x.size());
   return y;
 }
 
 FloatVector scale(const std::string& isa, FloatInput x, float factor) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  table_by_name(isa).scale(x.data(), factor, y.data(), x.size());
+  kernels::table_named(isa).scale(x.data(), factor, y.data(), x.size());
   return y;
 }
 
@@ -92,19 +93,19 @@ FloatVector axpy(const std::string& isa, FloatInput x, float factor, FloatInput 
   check_size("y", y.size(), x.size());
   FloatVector out = make_array<FloatVector>({x.size()});
   std::copy_n(y.data(), y.size(), out.data());
-  table_by_name(isa).axpy(x.data(), factor, out.data(), x.size());
+  kernels::table_named(isa).axpy(x.data(), factor, out.data(), x.size());
   return out;
 }
 
 nb::tuple exp_sum(const std::string& isa, FloatInput x) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  const float sum = table_by_name(isa).exp_sum(x.data(), y.data(), x.size());
+  const float sum = kernels::table_named(isa).exp_sum(x.data(), y.data(), x.size());
   return nb::make_tuple(y, sum);
 }
 
 FloatVector softcap(const std::string& isa, FloatInput x, float cap) {
   FloatVector y = make_array<FloatVector>({x.size()});
-  table_by_name(isa).softcap(x.data(), cap, y.data(), x.size());
+  kernels::table_named(isa).softcap(x.data(), cap, y.data(), x.size());
   return y;
 }
 
@@ -117,7 +118,7 @@ FloatVector rope(const std::string& isa, const std::string& mode, FloatInput x, 
                 "mode \"" + mode + "\" is unknown; expected neox or normal.");
   }
   FloatVector y = make_array<FloatVector>({x.size()});
-  const Table& t = table_by_name(isa);
+  const Table& t = kernels::table_named(isa);
   (mode == "neox" ? t.rope_neox : t.rope_normal)(x.data(), table.data(), y.data(), x.size(),
                                                  table.size());
   return y;

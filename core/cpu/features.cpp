@@ -3,6 +3,10 @@
 
 #ifdef ZS_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #include <cstdint>
@@ -66,5 +70,16 @@ Features detect_features() {
   return {};
 }
 #endif
+
+// Documentation/arch/x86/xstate.rst of Linux; other systems grant on first use or never.
+bool request_tiles() {
+#if defined(ZS_X86) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
 
 }  // namespace zs::cpu

@@ -15,4 +15,8 @@ struct Features {
 
 Features detect_features();
 
+// Asks the operating system for the tile registers, for this process and the threads it starts
+// from now on; false where it does not grant them.
+bool request_tiles();
+
 }  // namespace zs::cpu

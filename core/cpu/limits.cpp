@@ -12,8 +12,6 @@
 
 #ifdef ZS_X86
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace zs::cpu {
@@ -168,10 +166,11 @@ __attribute__((target("avx2,avxvnni"))) double int8_avx_vnni(size_t rounds) {
   for (auto& sum : sums) sum = _mm256_setzero_si256();
   for (size_t i = 0; i < rounds; ++i) {
     for (auto& sum : sums) {
+      asm volatile("" : "+x"(b));
       sum = _mm256_dpbusd_avx_epi32(sum, a, b);
-      asm volatile("" : "+x"(sum));
     }
   }
+  for (auto& sum : sums) asm volatile("" : "+x"(sum));
   return 64.0 * kChains * static_cast<double>(rounds);
 }
 
@@ -180,10 +179,11 @@ __attribute__((target("avx512f,avx512vnni"))) double int8_avx512(size_t rounds) 
   for (auto& sum : sums) sum = _mm512_setzero_si512();
   for (size_t i = 0; i < rounds; ++i) {
     for (auto& sum : sums) {
+      asm volatile("" : "+v"(b));
       sum = _mm512_dpbusd_epi32(sum, a, b);
-      asm volatile("" : "+v"(sum));
     }
   }
+  for (auto& sum : sums) asm volatile("" : "+v"(sum));
   return 128.0 * kChains * static_cast<double>(rounds);
 }
 
@@ -209,12 +209,6 @@ __attribute__((target("avx512f"))) double float_avx512(size_t rounds) {
     }
   }
   return 32.0 * kChains * static_cast<double>(rounds);
-}
-
-// Linux gives a process the tile registers on request (Documentation/arch/x86/xstate.rst).
-bool tiles_permitted() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 // Four sums of 16 x 16 from two tiles of each operand, the blocking that hides the latency.
@@ -279,7 +273,7 @@ bool has_unit(ComputeUnit unit) {
     case ComputeUnit::AvxVnni: return f.avx_vnni;
     case ComputeUnit::Avx512: return f.avx512;
 #ifdef ZS_X86
-    case ComputeUnit::Amx: return f.amx_int8 && tiles_permitted();
+    case ComputeUnit::Amx: return f.amx_int8 && request_tiles();
 #else
     case ComputeUnit::Amx: return false;
 #endif

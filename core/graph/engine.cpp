@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "kernels/select.h"
 
 namespace zs::graph {
 namespace {
@@ -18,13 +19,7 @@ constexpr auto kPollInterval = std::chrono::milliseconds(20);
 }
 
 const kernels::Table& kernels_for(const std::string& isa) {
-  if (isa.empty()) return kernels::select();
-  for (const auto known : {kernels::Isa::Scalar, kernels::Isa::Avx2, kernels::Isa::Avx512}) {
-    if (isa != kernels::isa_name(known)) continue;
-    if (const kernels::Table* table = kernels::table(known)) return *table;
-    invalid("isa '" + isa + "' is not one this CPU has");
-  }
-  invalid("isa '" + isa + "' is unknown; expected scalar, avx2 or avx512");
+  return isa.empty() ? kernels::select() : kernels::table_named(isa);
 }
 
 }  // namespace

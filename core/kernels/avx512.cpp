@@ -1,7 +1,9 @@
 // The kernels in AVX-512.
 // GCC 12 warns about the undefined operands in its own intrinsics (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 #include "kernels/isa_tables.h"
 #include "kernels/table_impl.h"

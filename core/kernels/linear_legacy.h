@@ -64,6 +64,28 @@ struct LegacyKernel {
     }
   }
 
+  template <class Tiles, class Acc>
+  static void tiles(const Chunk& chunk, size_t columns, const Activations& a,
+                    const TileTokens& tile, Acc&& acc) {
+    static_assert(!V::kSignedBytes, "products of unsigned bytes");
+    alignas(64) int32_t product[kBlocks][kTileRows][kPanelRows];
+    const size_t blocks = columns / kBlock;
+    for (size_t b = 0; b < blocks; ++b) {
+      Tiles::template product<kSteps>(tile.x + b * kBlock, tile.stride, chunk.values[b][0],
+                                      product[b]);
+    }
+    for (size_t t = 0; t < tile.tokens; ++t) {
+      F sum[1] = {V::load(acc(t))};
+      for (size_t b = 0; b < blocks; ++b) {
+        I total[1];
+        start<1>(a, tile.at + t, b, total);
+        total[0] = V::iadd(total[0], V::iload(product[b][t]));
+        finish<1>(chunk.d[b], chunk.m[b], a, tile.at + t, b, total, sum);
+      }
+      V::store(acc(t), sum[0]);
+    }
+  }
+
   template <int T>
   ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     for (size_t b = 0; b < span.columns / kBlock; ++b) {

@@ -17,8 +17,14 @@
 //                                       V::F* acc)
 //       // the same for one panel, unpacking in registers
 //
-// tile and direct do the same float operations in the same order, so a token's result does not
-// depend on which of them computes it.
+// and, for integers, the sums of one chunk by tile registers (linear_tiles.h), acc(t) being the
+// address of token t's 16 sums:
+//
+//   template <class Tiles, class Acc> static void tiles(const Chunk&, size_t columns,
+//                                       const Activations&, const TileTokens&, Acc&& acc)
+//
+// All do the same float operations in the same order, so a token's result does not depend on
+// which of them computes it.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +39,16 @@ namespace {
 struct Span {
   const uint8_t* panel;
   size_t begin, columns, total;
+};
+
+inline constexpr size_t kTileRows = 16;  // tokens of a tile register (linear_tiles.h)
+
+// Up to 16 tokens of one chunk: x[t * stride ..] are the activations of token t. All 16 rows can
+// be read; those from `tokens` on are ignored.
+struct TileTokens {
+  const int8_t* x;
+  size_t stride, tokens;
+  const size_t* at;  // as above
 };
 
 template <class K>
@@ -75,14 +91,27 @@ struct Matmul {
     span.columns = left < K::kChunkColumns ? left : K::kChunkColumns;
   }
 
-  static void run(const MatmulJob& job) {
+  // Calls fn(first token, tokens) for each pass over the panels.
+  template <class Fn>
+  ZS_INLINE static void passes(const MatmulJob& job, Fn&& fn) {
     constexpr size_t kValueBytes = K::Codec::kActivations == ActivationKind::F32 ? 4 : 1;
     size_t pass = kPassBytes / (job.columns * kValueBytes) / kMinPassTokens * kMinPassTokens;
     pass = pass < kMinPassTokens ? kMinPassTokens : pass > kPassTokens ? kPassTokens : pass;
     for (size_t begin = 0; begin < job.tokens; begin += pass) {
       const size_t left = job.tokens - begin;
-      run_tokens(job, begin, left < pass ? left : pass);
+      fn(begin, left < pass ? left : pass);
     }
+  }
+
+  static void run(const MatmulJob& job) {
+    passes(job, [&](size_t begin, size_t tokens) { run_tokens(job, begin, tokens); });
+  }
+
+  ZS_INLINE static void store(const MatmulJob& job, size_t panel, size_t token, F acc) {
+    const size_t row = panel * kPanelRows, left = job.weight_rows - row;
+    const int rows = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
+    if (job.bias) acc = V::add(acc, V::load_n(job.bias + row, rows));
+    V::store_n(job.out + token * job.out_stride + row, acc, rows);
   }
 
  private:
@@ -185,13 +214,6 @@ struct Matmul {
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { V::store(scratch.acc[done + t][p], acc[p][t]); });
     });
-  }
-
-  ZS_INLINE static void store(const MatmulJob& job, size_t panel, size_t token, F acc) {
-    const size_t row = panel * kPanelRows, left = job.weight_rows - row;
-    const int rows = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
-    if (job.bias) acc = V::add(acc, V::load_n(job.bias + row, rows));
-    V::store_n(job.out + token * job.out_stride + row, acc, rows);
   }
 };
 

@@ -93,6 +93,27 @@ struct SuperKernel {
     });
   }
 
+  template <class Tiles, class Acc>
+  static void tiles(const Chunk& chunk, size_t, const Activations& a, const TileTokens& tile,
+                    Acc&& acc) {
+    static_assert(!V::kSignedBytes, "products of unsigned bytes, scales in int32");
+    alignas(64) int32_t product[kGroups][kTileRows][kPanelRows];
+    for (int g = 0; g < kGroups; ++g) {
+      Tiles::template product<kSteps>(tile.x + g * C::kGroup, tile.stride, chunk.values[g * kSteps],
+                                      product[g]);
+    }
+    for (size_t t = 0; t < tile.tokens; ++t) {
+      I total[1] = {V::izero()}, low[1];
+      unroll<kGroups>([&](auto g) ZS_INLINE_LAMBDA {
+        total[0] = V::iadd(total[0], V::imul(V::iload(product[g][t]), chunk.scales[g]));
+      });
+      if constexpr (kLow) sum_low<1>(chunk.pairs, a, tile.at + t, low);
+      F sum[1] = {V::load(acc(t))};
+      finish<1>(chunk.d, chunk.dmin, a, tile.at + t, total, low, sum);
+      V::store(acc(t), sum[0]);
+    }
+  }
+
   template <int T>
   ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     const ConstPanelBlock packed = block_of(span);

@@ -14,7 +14,11 @@ using quant::ActivationKind;
 using quant::Format;
 using quant::kFormatCount;
 
-enum class Isa : uint8_t { Scalar, Avx2, Avx512 };
+// Worst first up to Amx; the others run only by name. Avx512Bf16 rounds otherwise; models compute
+// in other instructions what their units do, for tests on machines without these.
+enum class Isa : uint8_t { Scalar, Avx2, AvxVnni, Avx512, Amx, Avx512Bf16, AvxVnniModel, AmxModel };
+inline constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2,       Isa::AvxVnni,      Isa::Avx512,
+                                Isa::Amx,    Isa::Avx512Bf16, Isa::AvxVnniModel, Isa::AmxModel};
 
 // Activations of `rows` tokens with `columns` values each, prepared for one ActivationKind.
 // Row t starts at: values.. + t * columns (q or f), scales + t * columns / group,
@@ -130,12 +134,5 @@ struct Table {
   void (*store_kv)(KvType kv, const float* key, const float* value, int head_dim, int value_dim,
                    int slot, uint8_t* key_page, uint8_t* value_page) = nullptr;
 };
-
-// The table of an ISA this build and this CPU have; nullptr otherwise.
-const Table* table(Isa isa);
-// The best table, or the one ZEROSTALL_ISA names (scalar, avx2, avx512).
-// Throws InvalidRequest when it names one that is unknown or that the CPU lacks.
-const Table& select();
-const char* isa_name(Isa isa);
 
 }  // namespace zs::kernels

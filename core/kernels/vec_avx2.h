@@ -204,15 +204,19 @@ struct Avx2Vec {
     scaled_dot<Max, Index, Count>(total, part, u, x, iset1(0x00010001));
   }
   // Products are summed in int16 for as many steps as cannot overflow; the multiplication that
-  // widens the sum to int32 also applies the scale, which lies twice in a lane as int16.
+  // widens the sum to int32 also applies the scale, which lies twice in a lane as int16. The
+  // empty asm keeps each sum in its register: left alone, GCC 12 rearranges the additions, keeps
+  // all products at once and spills most (Q4_K prefill: 0.18 TOPS a core, 0.26 with it).
   template <int Max, int Index, int Count>
   ZS_INLINE static void scaled_dot(I& total, I& part, I u, I x, I scale) {
     constexpr int kRun = Max == kSigned ? 1 : 32767 / (2 * Max * 127);
     static_assert(kRun >= 1, "two products must fit in int16");
     const I products = Max == kSigned ? multiply_signed(u, x) : multiply(u, x);
     part = Index % kRun == 0 ? products : add16(part, products);
+    if constexpr (kRun > 1) asm("" : "+x"(part.lo), "+x"(part.hi));
     if constexpr (Index % kRun == kRun - 1 || Index == Count - 1) {
       total = dot_pairs(total, part, scale);
+      asm("" : "+x"(total.lo), "+x"(total.hi));
     }
   }
   ZS_INLINE static I scale_u8(I bytes, int i) {

@@ -107,6 +107,11 @@ def pack(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), 
 def isas() -> list[str]:
     """The instruction sets that this CPU and this build have."""
 
+def isa_models() -> list[str]:
+    """
+    Models, in other instructions, of units that a CPU may lack: for tests, never chosen.
+    """
+
 def selected_isa() -> str:
     """
     The instruction set that runs: the best one, or the one that ZEROSTALL_ISA names.

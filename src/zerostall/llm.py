@@ -45,8 +45,9 @@ class LLM:
             made for less or memory is short.
         ram: memory budget in bytes or as "6.5G"; None: what the machine has available.
         kv_type: precision of the KV cache, "f16" or "f32".
-        isa: instruction set to use ("scalar", "avx2", "avx512"); None: the best there is,
-            or the environment's ZEROSTALL_ISA.
+        isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
+            best there is, or the environment's ZEROSTALL_ISA. All give the same bits, but for
+            "bf16_dot", which computes BF16 weights faster with other roundings.
         max_batch: most tokens computed in one step. Never changes the result.
         pin: whether each thread stays on one core, the caller's during a step only; None: if
             the threads take every core, unless the environment's ZEROSTALL_PIN is 0 (never)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.graph.tiny import VOCAB, build_tape, engine, forward, random_ids, write_model
-from zerostall._core import isas
+from zerostall._core import isa_models, isas
 from zerostall.errors import ContextLengthError, InvalidRequestError, OutOfBudgetError
 
 
@@ -31,7 +31,7 @@ def test_chunks_threads_and_isas_give_the_same_bits(model: Path, window: int, kv
         for chunk in (1, 7, 32):
             core = engine(model, tape, kv_type=kv_type, threads=threads)
             assert np.array_equal(forward(core, ids, chunk), expected)
-    for isa in isas():
+    for isa in isas() + isa_models():
         assert np.array_equal(forward(engine(model, tape, kv_type=kv_type, isa=isa), ids), expected)
 
 

@@ -140,7 +140,7 @@ def test_a_wrong_tape_is_refused_with_its_place(model: Path, name: str) -> None:
         ({"max_batch": 4097}, "max_batch must be"),
         ({"kv_tokens": 2**63}, "kv_tokens must be"),
         ({"kv_type": "q8"}, "kv_type is 'q8'"),
-        ({"isa": "sse9"}, "isa 'sse9' is unknown"),
+        ({"isa": "sse9"}, 'instruction set "sse9" is unknown'),
     ],
 )
 def test_a_wrong_option_is_refused(model: Path, options: dict[str, object], message: str) -> None:

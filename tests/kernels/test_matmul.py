@@ -13,6 +13,7 @@ from zerostall.errors import InvalidRequestError
 Floats = npt.NDArray[np.float32]
 ISAS: list[str] = _core.isas()
 BEST = ISAS[-1]
+MODELS: list[str] = _core.isa_models()
 ROWS, TOKENS = 37, [1, 2, 3, 5, 8, 9, 17]
 BLOCKS = {1: 131, 32: 11, 256: 3}  # columns that are no multiple of a kernel's chunk
 
@@ -41,14 +42,14 @@ def weight(request: pytest.FixtureRequest) -> Weight:
     return Weight(request.param)
 
 
-@pytest.mark.parametrize("isa", ISAS[1:])
+@pytest.mark.parametrize("isa", ISAS[1:] + MODELS)
 def test_every_instruction_set_gives_the_bits_of_plain_code(weight: Weight, isa: str) -> None:
     for tokens in TOKENS:
         x = weight.activations(tokens)
         assert weight.times(x, isa).tobytes() == weight.times(x, "scalar").tobytes(), tokens
 
 
-@pytest.mark.parametrize("isa", ISAS[1:])
+@pytest.mark.parametrize("isa", ISAS[1:] + MODELS)
 @pytest.mark.parametrize("name", FORMATS)
 def test_extreme_scales_give_the_same_bits_too(name: str, isa: str) -> None:
     weight = Weight(name, rows=16, extreme=True)
@@ -57,7 +58,7 @@ def test_extreme_scales_give_the_same_bits_too(name: str, isa: str) -> None:
     assert np.array_equal(got, expected, equal_nan=True)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", ISAS + MODELS)
 def test_a_token_has_the_same_bits_alone_and_in_any_batch(weight: Weight, isa: str) -> None:
     x = weight.activations(17)
     alone = np.concatenate([weight.times(x[t : t + 1], isa) for t in range(17)])
@@ -66,10 +67,11 @@ def test_a_token_has_the_same_bits_alone_and_in_any_batch(weight: Weight, isa: s
     assert weight.times(x[5:], isa).tobytes() == alone[5:].tobytes()
 
 
-def test_more_tokens_than_one_pass_takes_have_the_same_bits() -> None:
+@pytest.mark.parametrize("isa", [BEST, *MODELS])
+def test_more_tokens_than_one_pass_takes_have_the_same_bits(isa: str) -> None:
     weight = Weight("Q4_K")
     x = weight.activations(300)
-    together = weight.times(x, BEST)
+    together = weight.times(x, isa)
     halves = np.concatenate([weight.times(x[:150], BEST), weight.times(x[150:], BEST)])
     assert together.tobytes() == halves.tobytes()
 
@@ -110,7 +112,7 @@ def test_bias_is_added_once_at_the_end(weight: Weight, isa: str) -> None:
         assert weight.times(x, isa, bias=bias).tobytes() == (plain + bias).tobytes()
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", ISAS + MODELS)
 def test_row_index_selects_tokens_in_its_own_order(weight: Weight, isa: str) -> None:
     x = weight.activations(9)
     index = np.array([8, 0, 3, 3, 7], np.int32)

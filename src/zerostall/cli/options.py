@@ -59,7 +59,10 @@ Ram = Annotated[
 ]
 Isa = Annotated[
     str | None,
-    typer.Option("--isa", help="Instruction set: scalar, avx2, avx512; by default the best."),
+    typer.Option(
+        "--isa",
+        help="Instruction set, such as avx2; by default the best (zerostall info --hardware).",
+    ),
 ]
 KvType = Annotated[str, typer.Option("--kv-type", help="Precision of the KV cache: f16 or f32.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]

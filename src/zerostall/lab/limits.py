@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from zerostall._core import TensorInfo
 
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
-# The units that an instruction set's kernels may use, best first.
-UNITS = {"scalar": ("scalar",), "avx2": ("avx_vnni", "avx2"), "avx512": ("avx512",)}
+# Units of instruction sets that are not named alike, best first.
+UNITS = {"avx_vnni": ("avx_vnni", "avx2"), "amx": ("amx", "avx512"), "bf16_dot": ("avx512",)}
 KV_BYTES = {"f16": 2, "f32": 4}
 DRIVE_DEPTH = 8
 DRIVE_REQUEST = 1 << 20
