@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "base/error.h"
 #include "bind/bind.h"
 #include "gguf/file.h"
 #include "gguf/report.h"
@@ -143,10 +144,43 @@ nb::object tensor_bytes(const std::shared_ptr<File>& file, std::string_view name
   if (tensor == nullptr) {
     throw nb::key_error(("no tensor '" + gguf::printable(name) + "'").c_str());
   }
+  if (tensor->packed) {
+    throw Error(ErrorKind::InvalidRequest,
+                "tensor '" + gguf::printable(name) +
+                    "' is stored packed; take its bytes from the model that was converted");
+  }
   auto* keep = new std::shared_ptr<File>(file);
   nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<std::shared_ptr<File>*>(p); });
   return nb::cast(nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>>(
       tensor->data, {static_cast<size_t>(tensor->bytes)}, owner));
+}
+
+// A value as it lies in the file, its type first.
+nb::bytes metadata_bytes(const File& file, std::string_view key) {
+  const Value* value = file.value(key);
+  if (value == nullptr) throw nb::key_error(("no key '" + gguf::printable(key) + "'").c_str());
+  const bool array = value->type == ValueType::Array;
+  const uint8_t* begin = value->data - (array ? 12 : 0);
+  const uint8_t* end = begin;
+  gguf::skip_value(end, value->type);
+  const auto type = static_cast<uint32_t>(value->type);
+  std::string bytes(reinterpret_cast<const char*>(&type), sizeof(type));
+  bytes.append(reinterpret_cast<const char*>(begin), static_cast<size_t>(end - begin));
+  return nb::bytes(bytes.data(), bytes.size());
+}
+
+nb::list packed(const File& file) {
+  nb::list list;
+  for (const gguf::PackedWeight& weight : file.packed()) {
+    nb::dict d;
+    d["source"] = weight.source;
+    d["rows"] = nb::make_tuple(weight.row_begin, weight.row_end);
+    d["experts"] = weight.experts;
+    d["stored"] = weight.stored;
+    d["offset"] = weight.offset;
+    list.append(d);
+  }
+  return list;
 }
 
 nb::list paths(const File& file) {
@@ -172,6 +206,8 @@ void tensor_info(nb::module_& m) {
       .def_prop_ro("shape", &shape, nb::sig("def shape(self) -> tuple[int, ...]"),
                    "Slowest dimension first, as in numpy.")
       .def_ro("bytes", &TensorInfo::bytes, "Size of the data.")
+      .def_ro("packed", &TensorInfo::packed,
+              "Whether a converted file holds it packed only; `offset` is where its panels begin.")
       .def_ro("shard", &TensorInfo::shard, "Index into GgufFile.paths.")
       .def_ro("offset", &TensorInfo::offset, "Position of the data in its shard, in bytes.")
       .def("__repr__", [](const TensorInfo& t) {
@@ -213,7 +249,17 @@ void gguf(nb::module_& m) {
       .def("__contains__",
            [](const File& file, std::string_view key) { return file.value(key) != nullptr; })
       .def("tensors", &File::tensors, nb::rv_policy::reference_internal,
-           "All tensors, shard by shard, in the files' order.")
+           "All tensors, shard by shard, in the files' order; of a converted file those of the\n"
+           "original.")
+      .def_prop_ro("container_version", &File::container_version,
+                   "Version of the layout of a converted file; 0 for any other.")
+      .def("stored_tensors", &File::stored, nb::rv_policy::reference_internal,
+           "The tensors that lie in a converted file; empty for any other.")
+      .def("packed", &packed, nb::sig("def packed(self) -> list[dict[str, typing.Any]]"),
+           "What a converted file holds packed: source (a tensor), rows (begin, end), experts,\n"
+           "stored (an index into stored_tensors) and offset (in that tensor, or in each record).")
+      .def("metadata_bytes", &metadata_bytes, nb::arg("key"),
+           "A value as the file encodes it, its type first. Raises KeyError.")
       .def("tensor_bytes", &tensor_bytes, nb::arg("name"),
            nb::sig("def tensor_bytes(self, name: str) -> "
                    "numpy.typing.NDArray[numpy.uint8]"),

@@ -205,6 +205,17 @@ nb::dict memory_dict(const graph::Memory& memory) {
   return d;
 }
 
+nb::tuple plan_weights(std::shared_ptr<gguf::File> file, nb::object tape) {
+  graph::Program program(std::move(file), tape_spec(std::move(tape)), graph::EngineOptions());
+  nb::list packed;
+  for (const graph::DeclaredWeight& w : program.weights().declared()) {
+    packed.append(nb::make_tuple(w.name, w.row_begin, w.row_end, w.experts));
+  }
+  nb::set raw;
+  for (const std::string& name : program.weights().used_raw()) raw.add(nb::str(name.c_str()));
+  return nb::make_tuple(packed, raw);
+}
+
 }  // namespace
 
 void graph(nb::module_& m) {
@@ -223,6 +234,12 @@ void graph(nb::module_& m) {
           "max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16') -> dict[str, int]"),
       "What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and\n"
       "kv_cache. Raises what Engine raises.");
+  m.def("plan_weights", &plan_weights, "file"_a, "tape"_a,
+        nb::sig("def plan_weights(file: GgufFile, tape: object) -> "
+                "tuple[list[tuple[str, int, int, int]], set[str]]"),
+        "What a tape uses of a file: the matrices that are packed, as (tensor, first row, end of\n"
+        "rows, experts) in the tape's order, and the tensors used as they are. Raises what Engine\n"
+        "raises.");
   nb::class_<BoundEngine>(
       m, "Engine",
       "A loaded model: packed weights, KV cache and threads. Steps from several "
@@ -271,6 +288,10 @@ void graph(nb::module_& m) {
            "neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked\n"
            "for. After an error or a signal every sequence is as before. Raises\n"
            "InvalidRequestError, ContextLengthError, OutOfBudgetError or KeyboardInterrupt.")
+      .def(
+          "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
+          "Finish arranging the weights' memory, which steps otherwise do little by little after\n"
+          "a load; measure speed after it.")
       .def("describe", &describe, nb::sig("def describe(self) -> list[dict[str, typing.Any]]"),
            "The operators in order: buffers, weights, scratch bytes and microseconds so far.")
       .def(

@@ -53,6 +53,7 @@ ByteVector pack(const std::string& name, ByteInput data, size_t rows, size_t col
   const size_t panel_bytes = quant::panel_bytes(t.format, columns);
   const size_t panels = (rows + quant::kPanelRows - 1) / quant::kPanelRows;
   ByteVector out = make_array<ByteVector>({panels * panel_bytes});
+  const nb::gil_scoped_release release;
   for (size_t p = 0; p < panels; ++p) {
     const size_t row = p * quant::kPanelRows, left = rows - row;
     t.pack(data.data() + row * row_bytes, row_bytes,

@@ -1,8 +1,11 @@
 // Opening a model from its shards, and typed access to its metadata.
 #include "gguf/file.h"
 
+#include <algorithm>
 #include <iterator>
+#include <tuple>
 
+#include "gguf/container.h"
 #include "gguf/name_index.h"
 #include "gguf/report.h"
 #include "gguf/shard.h"
@@ -28,6 +31,10 @@ std::shared_ptr<File> File::open(const std::string& path, const MapFile& map) {
   }
   if (file->paths_.size() > 1) check_total(first, path, file->tensors_.size());
   file->metadata_ = std::move(first.metadata);
+  Container container = read_container(path, file->metadata_, file->tensors_);
+  file->container_version_ = container.version;
+  file->packed_ = std::move(container.weights);
+  file->stored_ = std::move(container.stored);
 
   file->keys_by_name_ = index_names<&Entry::key>(file->metadata_);
   file->tensors_by_name_ = index_names<&TensorInfo::name>(file->tensors_);
@@ -46,6 +53,16 @@ const Value* File::value(std::string_view key) const {
 
 const TensorInfo* File::find(std::string_view name) const {
   return find_name<&TensorInfo::name>(tensors_, tensors_by_name_, name);
+}
+
+const PackedWeight* File::find_packed(std::string_view source, uint64_t begin, uint64_t end) const {
+  const auto key = std::tuple(source, begin, end);
+  const auto of = [](const PackedWeight& w) {
+    return std::tuple(std::string_view(w.source), w.row_begin, w.row_end);
+  };
+  const auto at = std::lower_bound(packed_.begin(), packed_.end(), key,
+                                   [&](const PackedWeight& w, const auto& k) { return of(w) < k; });
+  return at != packed_.end() && of(*at) == key ? &*at : nullptr;
 }
 
 void File::fail_type(std::string_view key, const Value& found, const char* expected) const {

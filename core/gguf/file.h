@@ -35,6 +35,18 @@ struct TensorInfo {
   const uint8_t* data;  // valid as long as the File; aligned as the file is
   int shard;            // index into paths()
   uint64_t offset;      // of data from the start of its shard
+  bool packed = false;  // of a converted file, held in panels only: `data` is where they begin
+};
+
+// Rows of a tensor that a converted file holds packed (gguf/container.h).
+struct PackedWeight {
+  std::string source;           // the tensor of the original
+  uint64_t row_begin, row_end;  // all rows of an expert
+  uint64_t experts;             // 1 for a matrix
+  const uint8_t* data;          // the panels, of expert 0
+  uint64_t stride;              // bytes from expert to expert
+  uint64_t offset;              // of data in its record
+  uint32_t stored;              // index into File::stored()
 };
 
 class File {
@@ -56,9 +68,18 @@ class File {
   std::optional<bool> get_bool(std::string_view key) const;
   std::optional<std::string_view> get_string(std::string_view key) const;
 
-  // Tensors of all shards, shard by shard, in the file's order.
+  // Tensors of all shards, shard by shard, in the file's order; of a converted file those of the
+  // original.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find(std::string_view name) const;  // nullptr when absent
+
+  // Version of the layout of a converted file, 0 for any other; what it holds packed, and the
+  // tensors that lie in it.
+  uint32_t container_version() const { return container_version_; }
+  const std::vector<PackedWeight>& packed() const { return packed_; }
+  const std::vector<TensorInfo>& stored() const { return stored_; }
+  // The packed rows [begin, end) of a tensor; nullptr when the file does not hold them so.
+  const PackedWeight* find_packed(std::string_view source, uint64_t begin, uint64_t end) const;
 
  private:
   File() = default;
@@ -69,6 +90,9 @@ class File {
   std::vector<FileBytes> shards_;
   std::vector<Entry> metadata_;
   std::vector<TensorInfo> tensors_;
+  uint32_t container_version_ = 0;
+  std::vector<PackedWeight> packed_;       // sorted by source, then by rows
+  std::vector<TensorInfo> stored_;         // of a converted file
   std::vector<uint32_t> keys_by_name_;     // indices into metadata_, sorted by key
   std::vector<uint32_t> tensors_by_name_;  // indices into tensors_, sorted by name
 };

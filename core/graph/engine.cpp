@@ -12,6 +12,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Steps give this share of their time to joining pages, once it is enough for a page.
+constexpr int kJoinShare = 20;
+constexpr auto kJoinTime = std::chrono::milliseconds(5);
 constexpr auto kPollInterval = std::chrono::milliseconds(20);
 
 [[noreturn]] void invalid(const std::string& what) {
@@ -128,6 +131,11 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   return logits_.floats();
 }
 
+void Engine::settle() {
+  Backing& backing = program_.weights().backing();
+  if (backing.split()) pool_.run([&](int) { backing.join(std::chrono::hours(1)); });
+}
+
 bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
   const auto& ops = program_.ops();
   for (size_t i = 0; i < ops.size() * kCountersPerOp; ++i) {
@@ -135,11 +143,16 @@ bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
   }
   // Without rows asked for, the head has nothing to do.
   const size_t count = ops.size() - (step.row_count == 0 ? 1 : 0);
+  Backing& backing = program_.weights().backing();
+  const auto begun_step = Clock::now();
+  const auto join_time = backing.split() && joining_ >= kJoinTime ? joining_ : joining_.zero();
+  if (join_time > join_time.zero()) joining_ = joining_.zero();
   // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
   // all threads leave behind the same barrier.
   std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
   pool_.run([&](int thread) {
     Worker worker{step, thread, pool_.size()};
+    if (join_time > join_time.zero()) backing.join(join_time);
     auto begun = Clock::now();
     auto polled = begun;
     for (size_t i = 0; i < count; ++i) {
@@ -158,6 +171,7 @@ bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
       if (i >= last.load(std::memory_order_relaxed)) return;
     }
   });
+  joining_ += (Clock::now() - begun_step) / kJoinShare;
   return last.load() == std::numeric_limits<size_t>::max();
 }
 

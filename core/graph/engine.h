@@ -36,6 +36,10 @@ class Engine {
   const float* step(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
                     std::span<const int32_t> rows, const std::function<bool()>& interrupted);
 
+  // Finishes what steps otherwise do little by little: joining the small pages that some weights
+  // were loaded into, because that was quicker, to huge ones.
+  void settle();
+
   const Program& program() const { return program_; }
   int threads() const { return pool_.size(); }
   kernels::Isa isa() const { return kernels_->isa; }
@@ -59,6 +63,7 @@ class Engine {
   std::unique_ptr<std::atomic<uint32_t>[]> counters_;
   std::vector<uint64_t> op_ns_;
   uint64_t steps_ = 0;
+  Backing::Clock::duration joining_{0};  // time that steps may give to joining pages
 };
 
 }  // namespace zs::graph

@@ -1,9 +1,5 @@
-// Looks tensors up, checks their shapes against the operator's, and packs them.
+// Looks tensors up and checks their shapes against the operator's.
 #include "graph/weights.h"
-
-#include <algorithm>
-#include <atomic>
-#include <exception>
 
 #include "base/error.h"
 #include "gguf/types.h"
@@ -26,8 +22,12 @@ std::string shape_text(const gguf::TensorInfo& tensor) {
                                           "; the file does not match its metadata");
 }
 
-// About 1 MiB of source a job: enough to amortise the counter, small enough to share evenly.
-constexpr size_t kPackJobBytes = size_t{1} << 20;
+void need_raw(const gguf::TensorInfo& tensor, const std::string& user) {
+  if (!tensor.packed) return;
+  throw Error(ErrorKind::ModelFormat, user + "tensor '" + tensor.name +
+                                          "' is stored packed, but is used as it was; convert the "
+                                          "original model again");
+}
 
 }  // namespace
 
@@ -65,22 +65,35 @@ WeightStore::Source WeightStore::find(const WeightRef& ref, const std::string& u
 }
 
 const PackedExperts& WeightStore::declare(const WeightRef& ref, const Source& source,
-                                          size_t experts) {
-  const std::string key = ref.name + "[" + std::to_string(source.row_begin) + ":" +
-                          std::to_string(source.row_begin + source.rows) + "]";
+                                          const std::string& user, size_t experts) {
+  const DeclaredWeight name{ref.name, source.row_begin, source.row_begin + source.rows, experts};
   for (const auto& known : declared_) {
-    if (known->key == key) return known->weight;
+    if (known->name.name == name.name && known->name.row_begin == name.row_begin &&
+        known->name.row_end == name.row_end) {
+      return known->weight;
+    }
   }
   auto entry = std::make_unique<Declared>();
-  entry->key = key;
+  entry->name = name;
+  entry->tensor = source.tensor;
   entry->weight.first.format = source.traits->format;
   entry->weight.first.rows = source.rows;
   entry->weight.first.columns = source.columns;
   entry->weight.experts = experts;
-  entry->source = source.tensor->data + source.row_begin * source.row_bytes;
-  entry->row_stride = source.row_bytes;
-  entry->offset = packed_bytes_;
-  packed_bytes_ += round_up(entry->weight.first.bytes() * experts, 64);
+  entry->weight.stride = entry->weight.first.bytes();
+  if (const auto* packed = file_->find_packed(ref.name, name.row_begin, name.row_end)) {
+    entry->weight.first.data = packed->data;
+    entry->weight.stride = packed->stride;
+    if (stored_.insert(packed->stored).second) {
+      stored_bytes_ += file_->stored()[packed->stored].bytes;
+    }
+  } else {
+    need_raw(*source.tensor, user);
+    entry->source = source.tensor->data + source.row_begin * source.row_bytes;
+    entry->row_stride = source.row_bytes;
+    entry->offset = packed_bytes_;
+    packed_bytes_ += round_up(entry->weight.first.bytes() * experts, 64);
+  }
   declared_.push_back(std::move(entry));
   return declared_.back()->weight;
 }
@@ -93,7 +106,7 @@ const PackedMatrix& WeightStore::matrix(const WeightRef& ref, const std::string&
                 "[" + (rows ? std::to_string(rows) : "any") + ", " +
                     (columns ? std::to_string(columns) : "any") + "]");
   }
-  return declare(ref, source, 1).first;
+  return declare(ref, source, user, 1).first;
 }
 
 const PackedExperts& WeightStore::experts(const WeightRef& ref, const std::string& user,
@@ -108,7 +121,7 @@ const PackedExperts& WeightStore::experts(const WeightRef& ref, const std::strin
   if (ref.row_begin != 0 || ref.row_end >= 0) {
     throw Error(ErrorKind::InvalidRequest, user + "expert tensors are used whole, not in slices");
   }
-  return declare(ref, source, experts);
+  return declare(ref, source, user, experts);
 }
 
 RawRows WeightStore::raw_rows(const WeightRef& ref, const std::string& user, size_t columns) {
@@ -116,6 +129,8 @@ RawRows WeightStore::raw_rows(const WeightRef& ref, const std::string& user, siz
   if (source.columns != columns) {
     wrong_shape(*source.tensor, user, "[any, " + std::to_string(columns) + "]");
   }
+  need_raw(*source.tensor, user);
+  used_raw_.insert(ref.name);
   return {source.traits, source.tensor->data + source.row_begin * source.row_bytes, source.rows,
           source.columns, source.row_bytes};
 }
@@ -126,58 +141,18 @@ const float* WeightStore::vector(const WeightRef& ref, const std::string& user, 
   if (source.rows != length || source.row_begin % block != 0 || length % block != 0) {
     wrong_shape(*source.tensor, user, "[" + std::to_string(length) + "]");
   }
+  need_raw(*source.tensor, user);
+  used_raw_.insert(ref.name);
   vectors_.push_back(std::make_unique<std::vector<float>>(length));
   source.traits->decode(source.tensor->data + source.row_begin / block * source.traits->block_bytes,
                         vectors_.back()->data(), length / block);
   return vectors_.back()->data();
 }
 
-void WeightStore::load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
-  memory_ = AlignedBuffer(packed_bytes_, "the packed weights");
-  struct Job {
-    const Declared* weight;
-    size_t expert, panel_begin, panel_end;
-  };
-  std::vector<Job> jobs;
-  for (auto& entry : declared_) {
-    entry->weight.first.data = memory_.data() + entry->offset;
-    const PackedMatrix& m = entry->weight.first;
-    const size_t panel = quant::panel_bytes(m.format, m.columns);
-    const size_t step = std::max<size_t>(1, kPackJobBytes / panel);
-    for (size_t expert = 0; expert < entry->weight.experts; ++expert) {
-      for (size_t p = 0; p < m.panels(); p += step) {
-        jobs.push_back({entry.get(), expert, p, std::min(p + step, m.panels())});
-      }
-    }
-  }
-  std::atomic<size_t> next{0}, done{0};
-  std::exception_ptr given_up;
-  pool.run([&](int thread) {
-    for (size_t i; (i = next.fetch_add(1)) < jobs.size();) {
-      const Job& job = jobs[i];
-      const PackedMatrix& m = job.weight->weight.first;
-      const auto& traits = quant::traits(m.format);
-      const size_t stride = job.weight->row_stride;
-      const uint8_t* source = job.weight->source + job.expert * m.rows * stride;
-      const size_t panel = quant::panel_bytes(m.format, m.columns);
-      uint8_t* out = memory_.data() + job.weight->offset + job.expert * m.bytes();
-      for (size_t p = job.panel_begin; p < job.panel_end; ++p) {
-        const size_t row = p * quant::kPanelRows;
-        traits.pack(source + row * stride, stride,
-                    static_cast<int>(std::min<size_t>(quant::kPanelRows, m.rows - row)),
-                    m.columns / traits.block_values, out + p * panel);
-      }
-      done.fetch_add((job.panel_end - job.panel_begin) * panel, std::memory_order_relaxed);
-      if (thread != 0) continue;
-      try {
-        progress(done.load(std::memory_order_relaxed), packed_bytes_);
-      } catch (...) {
-        given_up = std::current_exception();
-        next.store(jobs.size());
-      }
-    }
-  });
-  if (given_up) std::rethrow_exception(given_up);
+std::vector<DeclaredWeight> WeightStore::declared() const {
+  std::vector<DeclaredWeight> list;
+  for (const auto& entry : declared_) list.push_back(entry->name);
+  return list;
 }
 
 }  // namespace zs::graph

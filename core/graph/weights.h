@@ -1,15 +1,18 @@
 // Weights as operators use them: matrices packed into panels, vectors as floats. Built once at
-// load; packing runs on all threads.
+// load; packing runs on all threads. Of a converted file the panels are used where they lie.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/backing.h"
 #include "base/thread_pool.h"
 #include "gguf/file.h"
 #include "graph/tape.h"
@@ -31,11 +34,18 @@ struct PackedMatrix {
 struct PackedExperts {
   PackedMatrix first;  // expert 0
   size_t experts = 0;
+  size_t stride = 0;  // bytes from expert to expert: of a matrix, or of a record in the file
   PackedMatrix at(size_t expert) const {
     PackedMatrix m = first;
-    m.data += expert * first.bytes();
+    m.data += expert * stride;
     return m;
   }
+};
+
+// A declared weight for those who ask what a model uses.
+struct DeclaredWeight {
+  std::string name;
+  size_t row_begin = 0, row_end = 0, experts = 0;
 };
 
 // Rows of a tensor as they lie in the file, for embedding lookups.
@@ -60,19 +70,34 @@ class WeightStore {
   // Converted to float at once.
   const float* vector(const WeightRef& ref, const std::string& user, size_t length);
 
-  size_t packed_bytes() const { return packed_bytes_; }
+  // Of all matrices declared, whether packed at load or lying packed in the file.
+  size_t packed_bytes() const { return packed_bytes_ + stored_bytes_; }
+  // The matrices in the order they were declared, and the tensors used as they lie in the file.
+  std::vector<DeclaredWeight> declared() const;
+  const std::set<std::string>& used_raw() const { return used_raw_; }
 
-  // Packs everything declared. `progress(done, total)` is called from this thread now and then
-  // and may throw to give up.
+  // Packs everything declared that the file does not hold packed, and reads the rest.
+  // `progress(done, total)` is called from this thread now and then and may throw to give up.
   void load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
+  // The pages of what was packed; after load().
+  Backing& backing() { return *backing_; }
 
  private:
   struct Declared {
-    std::string key;
+    DeclaredWeight name;
     PackedExperts weight;
+    const gguf::TensorInfo* tensor = nullptr;
+    // Where it must be packed; a weight that lies packed in the file has its data at once.
     const uint8_t* source = nullptr;
     size_t row_stride = 0;
     size_t offset = 0;  // in memory_
+  };
+  struct Job {
+    const Declared* weight = nullptr;  // nullptr: pages of a stored tensor
+    const gguf::TensorInfo* tensor = nullptr;
+    std::span<const uint8_t> pages;  // of the file
+    size_t expert = 0, panel_begin = 0, panel_end = 0;
+    size_t bytes = 0;
   };
   struct Source {
     const gguf::TensorInfo* tensor;
@@ -80,13 +105,19 @@ class WeightStore {
     size_t row_begin, rows, columns, row_bytes;
   };
   Source find(const WeightRef& ref, const std::string& user, int dims) const;
-  const PackedExperts& declare(const WeightRef& ref, const Source& source, size_t experts);
+  const PackedExperts& declare(const WeightRef& ref, const Source& source, const std::string& user,
+                               size_t experts);
+  std::vector<Job> jobs();
+  void run(const Job& job, int thread);
 
   std::shared_ptr<const gguf::File> file_;
   std::vector<std::unique_ptr<Declared>> declared_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
-  size_t packed_bytes_ = 0;
+  std::set<uint32_t> stored_;  // tensors of a converted file that are used, by index
+  std::set<std::string> used_raw_;
+  size_t packed_bytes_ = 0, stored_bytes_ = 0;
   AlignedBuffer memory_;
+  std::unique_ptr<Backing> backing_;  // of memory_; set by load
 };
 
 }  // namespace zs::graph

@@ -33,6 +33,12 @@ class TensorInfo:
         """Size of the data."""
 
     @property
+    def packed(self) -> bool:
+        """
+        Whether a converted file holds it packed only; `offset` is where its panels begin.
+        """
+
+    @property
     def shard(self) -> int:
         """Index into GgufFile.paths."""
 
@@ -74,7 +80,26 @@ class GgufFile:
     def __contains__(self, arg: str, /) -> bool: ...
 
     def tensors(self) -> list[TensorInfo]:
-        """All tensors, shard by shard, in the files' order."""
+        """
+        All tensors, shard by shard, in the files' order; of a converted file those of the
+        original.
+        """
+
+    @property
+    def container_version(self) -> int:
+        """Version of the layout of a converted file; 0 for any other."""
+
+    def stored_tensors(self) -> list[TensorInfo]:
+        """The tensors that lie in a converted file; empty for any other."""
+
+    def packed(self) -> list[dict[str, Any]]:
+        """
+        What a converted file holds packed: source (a tensor), rows (begin, end), experts,
+        stored (an index into stored_tensors) and offset (in that tensor, or in each record).
+        """
+
+    def metadata_bytes(self, key: str) -> bytes:
+        """A value as the file encodes it, its type first. Raises KeyError."""
 
     def tensor_bytes(self, name: str) -> numpy.typing.NDArray[numpy.uint8]:
         """
@@ -169,6 +194,13 @@ def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4
     kv_cache. Raises what Engine raises.
     """
 
+def plan_weights(file: GgufFile, tape: object) -> tuple[list[tuple[str, int, int, int]], set[str]]:
+    """
+    What a tape uses of a file: the matrices that are packed, as (tensor, first row, end of
+    rows, experts) in the tape's order, and the tensors used as they are. Raises what Engine
+    raises.
+    """
+
 class Engine:
     """
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
@@ -203,6 +235,12 @@ class Engine:
         neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked
         for. After an error or a signal every sequence is as before. Raises
         InvalidRequestError, ContextLengthError, OutOfBudgetError or KeyboardInterrupt.
+        """
+
+    def settle(self) -> None:
+        """
+        Finish arranging the weights' memory, which steps otherwise do little by little after
+        a load; measure speed after it.
         """
 
     def describe(self) -> list[dict[str, Any]]:

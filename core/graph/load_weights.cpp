@@ -1,0 +1,120 @@
+// Packs weights from the mapped file into memory, or reads those that lie packed in it, on all
+// threads.
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+
+#include "base/error.h"
+#include "gguf/report.h"
+#include "graph/record.h"
+#include "graph/weights.h"
+#include "io/residency.h"
+
+namespace zs::graph {
+namespace {
+
+// About 1 MiB of source a job: enough to amortise the counter, small enough to share evenly.
+constexpr size_t kPackJobBytes = size_t{1} << 20;
+// Pages that lie packed are only read: a few huge pages a job.
+constexpr size_t kReadJobBytes = size_t{8} << 20;
+// The drive works this many jobs ahead of the packing.
+constexpr size_t kJobsAhead = 32;
+
+}  // namespace
+
+std::vector<WeightStore::Job> WeightStore::jobs() {
+  std::vector<Job> jobs;
+  for (const uint32_t index : stored_) {
+    const gguf::TensorInfo& tensor = file_->stored()[index];
+    const std::span<const uint8_t> all(tensor.data, tensor.bytes);
+    io::advise_huge(all);
+    for (size_t at = 0; at < all.size(); at += kReadJobBytes) {
+      Job& job = jobs.emplace_back();
+      job.tensor = &tensor;
+      job.pages = all.subspan(at, std::min(kReadJobBytes, all.size() - at));
+      job.bytes = job.pages.size();
+    }
+  }
+  for (const auto& entry : declared_) {
+    if (!entry->source) continue;
+    const PackedMatrix& m = entry->weight.first;
+    const size_t panel = quant::panel_bytes(m.format, m.columns);
+    const size_t step = std::max<size_t>(1, kPackJobBytes / panel);
+    for (size_t expert = 0; expert < entry->weight.experts; ++expert) {
+      for (size_t p = 0; p < m.panels(); p += step) {
+        const size_t end = std::min(p + step, m.panels());
+        const size_t first = expert * m.rows + p * quant::kPanelRows;
+        const size_t rows = std::min(end * quant::kPanelRows, m.rows) - p * quant::kPanelRows;
+        jobs.push_back({entry.get(),
+                        entry->tensor,
+                        {entry->source + first * entry->row_stride, rows * entry->row_stride},
+                        expert,
+                        p,
+                        end,
+                        (end - p) * panel});
+      }
+    }
+  }
+  return jobs;
+}
+
+void WeightStore::run(const Job& job, int thread) {
+  if (!io::populate(job.pages)) {
+    throw Error(ErrorKind::Storage,
+                gguf::printable(file_->paths()[job.tensor->shard], 4096) + ": reading tensor '" +
+                    gguf::printable(job.tensor->name) + "' failed, near byte " +
+                    std::to_string(job.tensor->offset + (job.pages.data() - job.tensor->data)) +
+                    "; check the drive, and that the file was not cut meanwhile");
+  }
+  if (!job.weight) return;
+  const PackedMatrix& m = job.weight->weight.first;
+  const auto& traits = quant::traits(m.format);
+  const size_t stride = job.weight->row_stride;
+  const size_t panel = quant::panel_bytes(m.format, m.columns);
+  const size_t offset = job.weight->offset + job.expert * m.bytes();
+  backing_->fill(thread, offset + job.panel_end * panel);
+  uint8_t* out = memory_.data() + offset;
+  for (size_t p = job.panel_begin; p < job.panel_end; ++p) {
+    const size_t row = p * quant::kPanelRows;
+    traits.pack(job.weight->source + (job.expert * m.rows + row) * stride, stride,
+                static_cast<int>(std::min<size_t>(quant::kPanelRows, m.rows - row)),
+                m.columns / traits.block_values, out + p * panel);
+  }
+}
+
+void WeightStore::load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
+  memory_ = AlignedBuffer(packed_bytes_, "the packed weights");
+  backing_ = std::make_unique<Backing>(memory_.data(), memory_.size(), pool.size());
+  for (auto& entry : declared_) {
+    if (entry->source) entry->weight.first.data = memory_.data() + entry->offset;
+  }
+  const std::vector<Job> all = jobs();
+  std::atomic<size_t> next{0}, done{0}, ahead{0};
+  std::mutex lock;
+  std::exception_ptr given_up;
+  pool.run([&](int thread) {
+    for (size_t i = 0; (i = next.fetch_add(1)) < all.size();) {
+      try {
+        // Whoever finds the drive not far enough ahead sends it on.
+        for (size_t a = ahead.load(); a < all.size() && a < i + kJobsAhead;) {
+          if (ahead.compare_exchange_weak(a, a + 1)) io::prefetch(all[a++].pages);
+        }
+        run(all[i], thread);
+        done.fetch_add(all[i].bytes, std::memory_order_relaxed);
+        if (thread == 0) progress(done.load(std::memory_order_relaxed), packed_bytes());
+      } catch (...) {
+        const std::lock_guard guard(lock);
+        given_up = std::current_exception();
+        next.store(all.size());
+      }
+    }
+  });
+  if (given_up) std::rethrow_exception(given_up);
+  backing_->finish();
+  for (const uint32_t index : stored_) {
+    if (file_->stored()[index].n_dims == 2) check_records(*file_, index);
+  }
+}
+
+}  // namespace zs::graph
