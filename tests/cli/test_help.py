@@ -15,7 +15,7 @@ from zerostall import __version__
 from zerostall.cli.registry import VERBS
 
 HEAVY = {"numpy", "tokenizers", "huggingface_hub", "jinja2", "zerostall._core", "zerostall.llm"}
-SUPPORT = {"__init__", "app", "options", "outcome", "registry"}
+SUPPORT = {"__init__", "app", "options", "outcome", "progress", "registry"}
 
 
 def test_help_lists_every_verb_and_the_exit_codes():

@@ -94,6 +94,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
         "vocabulary": model.vocab_size,
         "tokenizer": file.get("tokenizer.ggml.pre") or file.get("tokenizer.ggml.model"),
         "chat_template": tokenizer is not None and tokenizer.chat_template is not None,
+        "packed": file.container_version > 0,
         "formats": dict(sorted(formats.items(), key=lambda item: -item[1])),
         "context": context,
         "memory": {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +10,7 @@ import typer
 
 from zerostall.cli import options
 from zerostall.cli.outcome import print_json, reporting
+from zerostall.cli.progress import byte_bar
 
 
 def main(
@@ -59,7 +58,7 @@ def main(
         if out.exists() and not force:
             raise InvalidRequestError(f"{out} exists; give another path, or --force")
         chosen = synth.find_shape(shape, layers, vocab)
-        with _progress(f"writing {out.name}") as progress:
+        with byte_bar(f"writing {out.name}") as progress:
             size = synth.write_model(
                 out,
                 shape.lower(),
@@ -77,28 +76,3 @@ def main(
         if not runs:
             note = f"zerostall does not run the architecture {chosen.architecture} yet"
             print(note, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the speed on stderr, unless that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}"), *columns, console=console, transient=True
-    ) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

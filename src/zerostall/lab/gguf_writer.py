@@ -73,7 +73,7 @@ def write_gguf(
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        _sync_folder(path.absolute().parent)
+        sync_folder(path.absolute().parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(path, total, None) from error
@@ -105,28 +105,47 @@ def _write_tensor(
 
 def header_bytes(metadata: Mapping[str, Value], specs: Sequence[TensorSpec]) -> bytes:
     """Everything before the first tensor's data, padded."""
-    parts = [b"GGUF", struct.pack("<IQQ", 3, len(specs), len(metadata))]
-    for key, value in metadata.items():
-        parts += [_string(key), _value(value)]
+    entries = [(key, _value(value)) for key, value in metadata.items()]
+    tensors = [
+        (spec.name, spec.shape[::-1], _core.format_traits(spec.format)["gguf_id"], spec.bytes)
+        for spec in specs
+    ]
+    return encode_header(entries, tensors, ALIGNMENT)
+
+
+def encode_header(
+    metadata: Sequence[tuple[str, bytes]],
+    tensors: Sequence[tuple[str, tuple[int, ...], int, int]],
+    alignment: int,
+) -> bytes:
+    """Everything before the first tensor's data, padded.
+
+    Args:
+        metadata: keys, and their values as GGUF encodes them, the type first.
+        tensors: name, dimensions (the fastest first), type id and bytes of each.
+        alignment: of the tensors' data.
+    """
+    parts = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
+    for key, value in metadata:
+        parts += [encode_string(key), value]
     offset = 0
-    for spec in specs:
-        dimensions = spec.shape[::-1]  # GGUF has the fastest first
+    for name, dimensions, kind, size in tensors:
         layout = f"<I{len(dimensions)}QIQ"
-        kind = _core.format_traits(spec.format)["gguf_id"]
         parts += [
-            _string(spec.name),
+            encode_string(name),
             struct.pack(layout, len(dimensions), *dimensions, kind, offset),
         ]
-        offset += _padded(spec.bytes)
+        offset += -(-size // alignment) * alignment
     whole = b"".join(parts)
-    return whole + bytes(_padded(len(whole)) - len(whole))
+    return whole + bytes(-len(whole) % alignment)
 
 
 def _padded(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _string(text: str) -> bytes:
+def encode_string(text: str) -> bytes:
+    """A string as GGUF has it: its length, then UTF-8."""
     data = text.encode()
     return struct.pack("<Q", len(data)) + data
 
@@ -138,7 +157,7 @@ def _value(value: Value) -> bytes:
         return struct.pack("<II", 4, value)
     if isinstance(value, float):
         return struct.pack("<If", 6, value)
-    return struct.pack("<I", 8) + _string(value)
+    return struct.pack("<I", 8) + encode_string(value)
 
 
 def _full(path: Path, needed: int, free: int | None) -> StorageError:
@@ -149,8 +168,8 @@ def _full(path: Path, needed: int, free: int | None) -> StorageError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    # The rename itself must reach the drive; not every file system syncs folders.
+def sync_folder(folder: Path) -> None:
+    """Let a rename in the folder reach the drive; not every file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

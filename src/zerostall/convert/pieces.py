@@ -1,0 +1,82 @@
+"""The bytes of a converted file's tensors, packed from the source piece by piece."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from zerostall import _core
+from zerostall._core import GgufFile
+from zerostall.convert.layout import PANEL_ROWS, Part, Stored
+from zerostall.convert.record import HEADER_BYTES, seal
+
+PIECE_BYTES = 8 << 20  # of source; what is in memory at once is a few of these, or of records
+AHEAD = 2  # pieces packed while one is written
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def pieces(file: GgufFile, stored: Stored) -> Iterator[memoryview]:
+    """The data of a stored tensor in order, packed a little ahead in threads."""
+    waiting: deque[Future[Bytes]] = deque()
+    with ThreadPoolExecutor(AHEAD) as threads:
+        try:
+            for job in _jobs(file, stored):
+                waiting.append(threads.submit(job))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result().data
+            while waiting:
+                yield waiting.popleft().result().data
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _jobs(file: GgufFile, stored: Stored) -> Iterator[Callable[[], Bytes]]:
+    if stored.experts:
+        for expert in range(stored.experts):
+            yield partial(_record, file, stored, expert)
+        return
+    if not stored.parts:
+        data = file.tensor_bytes(stored.name)
+        for begin in range(0, len(data), PIECE_BYTES):
+            yield partial(_slice, data, begin)
+        return
+    (part,) = stored.parts
+    step = max(1, PIECE_BYTES // part.row_bytes // PANEL_ROWS) * PANEL_ROWS
+    for begin in range(*part.rows, step):
+        yield partial(_pack, file, part, 0, begin, min(begin + step, part.rows[1]))
+
+
+def _slice(data: Bytes, begin: int) -> Bytes:
+    return data[begin : begin + PIECE_BYTES]
+
+
+def _pack(file: GgufFile, part: Part, expert: int, begin: int, end: int) -> Bytes:
+    first = expert * part.dims[1]
+    data = file.tensor_bytes(part.source)
+    rows = data[(first + begin) * part.row_bytes : (first + end) * part.row_bytes]
+    return _core.pack(part.format, rows, end - begin, part.dims[0])
+
+
+def _record(file: GgufFile, stored: Stored, expert: int) -> Bytes:
+    record = bytearray(stored.dims[0])
+    for part in stored.parts:
+        record[part.offset : part.offset + part.bytes] = _pack(file, part, expert, *part.rows).data
+    gate, up, down = stored.parts
+    ids = [_core.format_traits(part.format)["gguf_id"] for part in (gate, down)]
+    seal(
+        record,
+        down.offset + down.bytes - HEADER_BYTES,
+        formats=(ids[0], ids[1]),
+        layer=stored.layer,
+        expert=expert,
+        shape=(gate.dims[0], gate.dims[1], PANEL_ROWS),
+        offsets=(up.offset, down.offset),
+    )
+    return np.frombuffer(record, np.uint8)
