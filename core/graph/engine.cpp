@@ -146,13 +146,17 @@ bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
   Backing& backing = program_.weights().backing();
   const auto begun_step = Clock::now();
   const auto join_time = backing.split() && joining_ >= kJoinTime ? joining_ : joining_.zero();
-  if (join_time > join_time.zero()) joining_ = joining_.zero();
   // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
   // all threads leave behind the same barrier.
   std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
   pool_.run([&](int thread) {
     Worker worker{step, thread, pool_.size()};
-    if (join_time > join_time.zero()) backing.join(join_time);
+    if (join_time > join_time.zero()) {
+      const auto begun_join = Clock::now();
+      backing.join(join_time);
+      // A page may take longer than the time there was; then steps are left alone for longer.
+      if (thread == 0) joining_ -= Clock::now() - begun_join;
+    }
     auto begun = Clock::now();
     auto polled = begun;
     for (size_t i = 0; i < count; ++i) {

@@ -112,6 +112,10 @@ void WeightStore::load(ThreadPool& pool, const std::function<void(size_t, size_t
   });
   if (given_up) std::rethrow_exception(given_up);
   backing_->finish();
+  // The source of what was packed is not needed again, nor are the pages that show it.
+  for (const auto& entry : declared_) {
+    if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
+  }
   for (const uint32_t index : stored_) {
     if (file_->stored()[index].n_dims == 2) check_records(*file_, index);
   }

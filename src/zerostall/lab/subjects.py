@@ -81,11 +81,12 @@ class Ours:
         self._loaded: Loaded | None = None
 
     def load(self, progress: Callable[[float], None] | None = None) -> Loaded:
-        """Load the model unless it is, and run once uncounted."""
+        """Load the model unless it is, arrange its memory, and run once uncounted."""
         if self._loaded is None:
             test = self.test
             options = Options(test.threads, test.context, test.ram, test.kv_type, test.isa)
             self._loaded = load(self.path, options, progress)
+            self._loaded.turns.engine.settle()
             rng = np.random.default_rng(0)
             ids = rng.integers(0, self._loaded.turns.vocab_size, test.context, dtype=np.int32)
             self._ids = ids
