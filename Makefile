@@ -17,7 +17,7 @@ export PATH := $(BIN):$(PATH)
 
 # The reference engines of test-peers. LLAMA_CPP names a llama.cpp source tree to use instead
 # of the one inside the llama-cpp-python package, LLAMA_CPP_BIN a folder with its programs.
-# An empty TORCH_INDEX takes torch from PyPI alone, which has the (large) CUDA build.
+# TORCH_INDEX has torch for CPUs; empty or out of reach, torch comes from PyPI (large: CUDA).
 LLAMA_CPP_PYTHON ?= 0.3.36
 LLAMA_CPP_PACKAGE := build/peers/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 LLAMA_CPP ?= $(abspath $(LLAMA_CPP_PACKAGE)/vendor/llama.cpp)
@@ -96,7 +96,8 @@ $(VENV)/.build $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: $(VENV)/.venv pyproject.
 
 $(VENV)/.peers: $(VENV)/.build
 	@echo "installing torch and transformers"
-	@$(PIP) --group peers $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	@$(PIP) --group torch --no-deps $(if $(TORCH_INDEX),--retries 1 --extra-index-url $(TORCH_INDEX))
+	@$(PIP) --group peers
 	@touch $@
 
 # Without build isolation the object files stay in build/ and a rebuild compiles only what
