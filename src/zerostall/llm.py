@@ -125,7 +125,8 @@ class LLM:
         Args:
             messages: dicts with "role" and "content", as the model's template expects them.
             params: as for generate(), but max_tokens=None lets the model end its answer.
-            tools: JSON schemas of functions, for templates that know tools.
+            tools: JSON schemas of functions, for templates that know tools; a model that has a
+                template of its own for them is asked in that.
 
         Raises:
             InvalidRequestError: the model has no chat template, or its template refuses.
@@ -204,13 +205,14 @@ class LLM:
         if not messages:
             raise InvalidRequestError("messages is empty; give at least one message")
         tokenizer = self.tokenizer
-        if tokenizer.chat_template is None:
+        template = tokenizer.template_for(tools)
+        if template is None:
             raise InvalidRequestError(
                 f"{self.loaded.path.name} has no chat template: it is a base model; "
                 "complete plain text instead (generate(), or `zerostall run`)"
             )
         text = chat.render(
-            tokenizer.chat_template,
+            template,
             [dict(message) for message in messages],
             tools=None if tools is None else [dict(tool) for tool in tools],
             add_generation_prompt=True,

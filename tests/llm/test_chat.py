@@ -25,6 +25,13 @@ def test_a_conversation_is_completed_in_the_models_format(llm, chatty):
     assert chatty.chat(HELLO, GREEDY).token_ids == llm.generate(prompt, GREEDY).token_ids
 
 
+def test_tools_are_shown_in_the_template_that_the_model_has_for_them(llm, chatty, monkeypatch):
+    template = "{{ tools[0].name }}: {{ messages[0].content }}"
+    monkeypatch.setitem(chatty.tokenizer.chat_templates, "tool_use", template)
+    assert chatty.encode_chat(HELLO, tools=[{"name": "now"}]) == llm.tokenize("now: import sys")
+    assert chatty.encode_chat(HELLO) == llm.tokenize("# user: import sys\n# assistant:")
+
+
 def test_an_answer_has_no_limit_but_the_context(chatty):
     answer = chatty.chat(HELLO, SamplingParams(temperature=0, ignore_eos=True))
     assert answer.usage.total_tokens == chatty.context + 1

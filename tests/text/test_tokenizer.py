@@ -212,6 +212,19 @@ def test_templates_are_read_by_name():
     assert tokenizer.chat_template == "plain"
 
 
+def test_a_template_for_tools_is_used_when_tools_are_given_and_only_then():
+    fields = metadata.bpe() | {
+        "tokenizer.chat_template": "plain",
+        "tokenizer.chat_templates": ["tool_use"],
+        "tokenizer.chat_template.tool_use": "tools",
+    }
+    tokenizer = Tokenizer.from_gguf(fields)
+    given = [tokenizer.template_for(tools) for tools in (None, [], [{"type": "function"}])]
+    assert given == ["plain", "tools", "tools"]
+    assert bpe().template_for([{}]) == bpe().chat_template
+    assert spm().template_for([{}]) is None
+
+
 def test_chatml_is_the_template_where_its_markers_exist_and_there_is_none_elsewhere():
     assert "<|im_start|>" in bpe().chat_template
     assert spm().chat_template is None

@@ -106,6 +106,14 @@ class Tokenizer:
         """The chat template: the file's, else ChatML if the vocabulary has its markers."""
         return self.chat_templates.get("default")
 
+    def template_for(self, tools: Sequence[object] | None) -> str | None:
+        """The template for a conversation with these tools: the file may have one for tools.
+
+        As in transformers, an empty list of tools asks for it too.
+        """
+        template = None if tools is None else self.chat_templates.get("tool_use")
+        return self.chat_template if template is None else template
+
     def token(self, id: int) -> str:
         """Return the text of a token as the file stores it."""
         return self._vocabulary.tokens[self._checked(id)]
