@@ -1,4 +1,4 @@
-"""llama.cpp as a peer: its logits through a small program, its tools from the build folder.
+"""llama.cpp as a peer: small programs linked with its libraries, its tools, and its logits.
 
 LLAMA_CPP names its source folder; LLAMA_CPP_BIN the folder of its programs, by default
 LLAMA_CPP/build/bin. Libraries may be static or shared.
@@ -7,6 +7,7 @@ LLAMA_CPP/build/bin. Libraries may be static or shared.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,17 +18,19 @@ import numpy.typing as npt
 
 ROOT = Path(os.environ.get("LLAMA_CPP", "llama.cpp"))
 BIN = Path(os.environ.get("LLAMA_CPP_BIN", ROOT / "build" / "bin"))
-_SOURCE = Path(__file__).parent / "llama_logits.cpp"
+_COMPILER = shlex.split(os.environ.get("CXX", "c++"))
 _LIBRARIES = ("llama", "ggml", "ggml-cpu", "ggml-base")  # in the linker's order
 
 
-def build_logits_program(folder: Path) -> Path:
-    """Compile llama_logits.cpp against the build; a few seconds."""
-    program = folder / "llama_logits"
-    includes = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'ggml' / 'include'}"]
-    libraries = [_library(name) for name in _LIBRARIES]
+def build_program(name: str, folder: Path) -> Path:
+    """Compile NAME.cpp of this folder against the build of llama.cpp; a few seconds."""
+    program = folder / name
+    source = Path(__file__).with_name(f"{name}.cpp")
+    # src: for what its tokenizer keeps to itself
+    includes = [f"-I{ROOT / place}" for place in ("include", "ggml/include", "src")]
+    libraries = [_library(library) for library in _LIBRARIES]
     folders = sorted({f"-Wl,-rpath,{path.parent}" for path in libraries})
-    command = ["g++", "-O1", "-std=c++17", *includes, _SOURCE, *libraries, *folders]
+    command = [*_COMPILER, "-O1", "-std=c++17", *includes, source, *libraries, *folders]
     subprocess.run([*command, "-fopenmp", "-lpthread", "-ldl", "-o", program], check=True)
     return program
 

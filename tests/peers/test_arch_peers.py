@@ -38,7 +38,7 @@ def differences(request: pytest.FixtureRequest) -> Iterator[Differences]:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return llama_cpp.build_logits_program(tmp_path_factory.mktemp("llama_cpp"))
+    return llama_cpp.build_program("llama_logits", tmp_path_factory.mktemp("llama_cpp"))
 
 
 @pytest.fixture(scope="module", params=sorted(SPECS))

@@ -43,7 +43,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return llama_cpp.build_logits_program(tmp_path_factory.mktemp("llama_cpp"))
+    return llama_cpp.build_program("llama_logits", tmp_path_factory.mktemp("llama_cpp"))
 
 
 @pytest.fixture(scope="module")

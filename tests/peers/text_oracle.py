@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.llama_cpp import BIN, ROOT
+from tests.peers.llama_cpp import ROOT, build_program
 
-_SOURCE = Path(__file__).parent / "text_oracle.cpp"
 _CASE = re.compile(r"\s*(?:case LLAMA_VOCAB_PRE_TYPE_(\w+)|(default)):")
 _LITERAL = re.compile(r'\s*("(?:[^"\\]|\\.)*"),')
 # Where llama.cpp adds BOS and EOS or reads control tokens: add_special, parse_special.
@@ -31,12 +30,7 @@ class Oracle:
     """Runs text_oracle.cpp, built against LLAMA_CPP_BIN; building takes a few seconds."""
 
     def __init__(self, folder: Path) -> None:
-        self._program = folder / "text_oracle"
-        libraries = [_library(name) for name in ("llama", "ggml", "ggml-cpu", "ggml-base")]
-        includes = [f"-I{ROOT / place}" for place in ("include", "ggml/include", "src")]
-        folders = sorted({f"-Wl,-rpath,{path.parent}" for path in libraries})
-        command = ["g++", "-O1", "-std=c++17", *includes, _SOURCE, *libraries, *folders]
-        subprocess.run([*command, "-fopenmp", "-lpthread", "-ldl", "-o", self._program], check=True)
+        self._program = build_program("text_oracle", folder)
 
     def tokenize(self, vocabulary: Path, texts: Sequence[str]) -> Answers:
         """Tokenize texts with a vocabulary, under each of FLAGS."""
@@ -94,12 +88,3 @@ def _expressions_by_type(source: str) -> dict[str, list[str]]:
         elif "break;" in line:
             labels = []
     return found
-
-
-def _library(name: str) -> Path:
-    build = BIN.parent.resolve()
-    for suffix in ("a", "so", "dylib"):
-        found = sorted(build.rglob(f"lib{name}.{suffix}"))
-        if found:
-            return found[0]
-    raise FileNotFoundError(f"no lib{name} under {build}; build llama.cpp there")
