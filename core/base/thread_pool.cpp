@@ -58,6 +58,8 @@ ThreadPool::ThreadPool(int threads, std::vector<int> cpus)
   const bool crowded = static_cast<unsigned>(size_) > std::thread::hardware_concurrency();
   pauses_ = crowded ? 0 : kPauses;
   yields_ = crowded ? kYieldsCrowded : kYields;
+  // First, because if growing failed later, the threads already started could not be joined.
+  workers_.reserve(static_cast<size_t>(size_) - 1);
   try {
     for (int i = 1; i < size_; ++i) workers_.emplace_back([this, i] { worker(i); });
   } catch (const std::system_error&) {
