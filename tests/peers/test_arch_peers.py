@@ -24,16 +24,15 @@ Differences = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def differences(request: pytest.FixtureRequest) -> Iterator[Differences]:
-    """Collects the largest relative difference by model and peer; prints a table at the end."""
+def differences(report: list[str]) -> Iterator[Differences]:
+    """Collects the largest relative difference by model and peer; reports a table at the end."""
     table: Differences = {}
     yield table
-    manager = request.config.pluginmanager.get_plugin("capturemanager")
-    with manager.global_and_fixture_disabled():
-        print(f"\n{'largest relative logit difference':36} {'transformers':>14} {'llama.cpp':>14}")
-        for name, row in sorted(table.items()):
-            cells = (f"{row[peer]:14.1e}" for peer in ("transformers", "llama.cpp") if peer in row)
-            print(f"{SPECS[name].architecture + ': ' + name:36}", *cells)
+    title = "largest relative logit difference"
+    report.append(f"{title:36} {'transformers':>14} {'llama.cpp':>14}")
+    for name, row in sorted(table.items()):
+        cells = [f"{row[peer]:14.1e}" for peer in ("transformers", "llama.cpp") if peer in row]
+        report.append(" ".join([f"{SPECS[name].architecture + ': ' + name:36}", *cells]))
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def greedy(engine: _core.Engine, prompt: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_greedy_text_equals_llama_cpp_s_up_to_a_tie(
-    prompt: str, nano: _core.GgufFile, program: Path
+    prompt: str, nano: _core.GgufFile, program: Path, report: list[str]
 ) -> None:
     ids = Tokenizer.from_gguf(nano).encode(prompt)
     tape = arch.load(nano, 512).tape
@@ -74,11 +74,13 @@ def test_greedy_text_equals_llama_cpp_s_up_to_a_tie(
     for position, (token, logits) in enumerate(zip(ours, theirs, strict=True)):
         second, first = np.sort(logits)[-2:]
         if token != int(logits.argmax()):
+            report.append(f"{prompt!r}: tie of {first - second:.1e} at token {position}")
             assert first - second <= TIE, f"token {position}"
             return
+    report.append(f"{prompt!r}: {len(ours)} tokens equal llama.cpp's")
 
 
-def test_perplexity_is_within_three_thousandths_of_llama_perplexity() -> None:
+def test_perplexity_is_within_three_thousandths_of_llama_perplexity(report: list[str]) -> None:
     command = [
         llama_cpp.BIN / "llama-perplexity",
         "-m",
@@ -88,12 +90,12 @@ def test_perplexity_is_within_three_thousandths_of_llama_perplexity() -> None:
         "-c",
         "512",
         "-t",
-        "2",
+        "1",  # on a busy machine its threads wait for one another much longer than they compute
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     # The last of the running values; the final line is sometimes lost at its exit.
     expected = float(re.findall(r"\[\d+\]([0-9.]+)", done.stdout)[-1])
     with LLM(NANO, ctx=512) as llm:
         got = perplexity(llm, read_text(HELDOUT), ctx=512).perplexity
-    print(f"perplexity: zerostall {got:.4f}, llama.cpp {expected:.4f}")
+    report.append(f"perplexity: zerostall {got:.4f}, llama.cpp {expected:.4f}")
     assert got == pytest.approx(expected, rel=0.003)
