@@ -90,11 +90,19 @@ graph::EngineOptions engine_options(int threads, size_t context, size_t max_batc
 void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object tape, int threads,
                  size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
                  std::optional<std::string> isa, std::optional<nb::callable> progress,
-                 std::optional<std::vector<int>> cpus) {
+                 std::optional<std::vector<int>> cpus, std::optional<std::vector<int>> nodes,
+                 bool uneven) {
   graph::TapeSpec spec = tape_spec(std::move(tape));
   graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
   options.isa = isa.value_or("");
   options.cpus = std::move(cpus).value_or(std::vector<int>());
+  options.nodes = std::move(nodes).value_or(std::vector<int>());
+  options.uneven = uneven;
+  if (!options.nodes.empty() && options.nodes.size() != static_cast<size_t>(threads)) {
+    throw Error(ErrorKind::InvalidRequest, "nodes has " + std::to_string(options.nodes.size()) +
+                                               " entries; give one for each of the " +
+                                               std::to_string(threads) + " threads");
+  }
   std::unique_ptr<Engine> engine;
   {
     nb::gil_scoped_release release;
@@ -246,17 +254,21 @@ void graph(nb::module_& m) {
       "Python threads take turns.")
       .def("__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
            "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
-           "progress"_a = nb::none(), "cpus"_a = nb::none(),
+           "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
+           "uneven"_a = false,
            nb::sig(
                "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
                "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
                "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
-               "None, cpus: collections.abc.Sequence[int] | None = None) -> None"),
+               "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
+               "collections.abc.Sequence[int] | None = None, uneven: bool = False) -> None"),
            "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
            "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
            "positions of all sequences together (0: context). progress(done, total) is called\n"
            "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
-           "caller's, during a step only); None: threads may move. Raises ModelFormatError,\n"
+           "caller's, during a step only); None: threads may move. nodes: the NUMA node of each,\n"
+           "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
+           "some cores are slower, so threads take work as they finish. Raises ModelFormatError,\n"
            "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
       .def(
           "open_sequence",

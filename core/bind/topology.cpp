@@ -5,6 +5,7 @@
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "cpu/cgroup.h"
 #include "cpu/drive_node.h"
 #include "cpu/features.h"
+#include "cpu/node_memory.h"
 #include "cpu/placement.h"
 
 namespace nb = nanobind;
@@ -96,6 +98,9 @@ void bind_parts(nb::module_& m) {
       .def_ro("threads", &cpu::Placement::threads, "Threads, the caller included.")
       .def_ro("cpus", &cpu::Placement::cpus,
               "Thread i's CPU, one a core; empty with more threads than cores.")
+      .def_ro("nodes", &cpu::Placement::nodes, "The NUMA node of each of these CPUs.")
+      .def_ro("uneven", &cpu::Placement::uneven,
+              "Whether performance and efficiency cores are among them.")
       .def_ro("pinned", &cpu::Placement::pinned, "Whether each thread stays on its CPU.")
       .def_ro("reason", &cpu::Placement::reason, "Why it does or does not.");
 }
@@ -125,6 +130,18 @@ void topology(nb::module_& m) {
         "This machine as the calling thread may use it.\n\n"
         "root: a folder with a copy of another machine's sys and proc; then affinity (CPUs of\n"
         "the mask) and hybrid_leaf (EAX of CPUID leaf 0x1A by CPU) complete it.");
+  m.def(
+      "split_by_node",
+      [](size_t count, const std::vector<int>& nodes) {
+        std::vector<std::tuple<int, size_t, size_t>> parts;
+        for (const auto& [node, items] : cpu::split_by_node(count, nodes)) {
+          parts.emplace_back(node, items.begin, items.end);
+        }
+        return parts;
+      },
+      "count"_a, "nodes"_a,
+      "Which of `count` items the threads of each NUMA node share, as (node, begin, end).\n\n"
+      "nodes: that of each thread; those of one node follow each other.");
   m.def(
       "drive_node",
       [](const std::string& path, const std::string& root) { return cpu::drive_node(root, path); },

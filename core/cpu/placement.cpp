@@ -61,6 +61,19 @@ std::optional<std::string> drawback(const Topology& t, int threads, size_t perfo
   return "threads leave cores to others, and may move around them";
 }
 
+// Nodes and kinds of the chosen CPUs.
+void describe(const Topology& t, Placement& p) {
+  bool kinds[2] = {};
+  for (const int cpu : p.cpus) {
+    for (const Core& core : t.cores) {
+      if (core.cpus.front() != cpu) continue;
+      p.nodes.push_back(core.node);
+      kinds[core.kind == CoreKind::Efficiency] = true;
+    }
+  }
+  p.uneven = kinds[0] && kinds[1];
+}
+
 }  // namespace
 
 Placement place(const Topology& t, const Request& request) {
@@ -78,8 +91,10 @@ Placement place(const Topology& t, const Request& request) {
     throw Error(ErrorKind::InvalidRequest, "threads cannot be pinned: " + *impossible +
                                                "; leave pin unset, or set it to false.");
   }
-  if (p.threads <= static_cast<int>(cpus.size()))
+  if (p.threads <= static_cast<int>(cpus.size())) {
     p.cpus.assign(cpus.begin(), cpus.begin() + p.threads);
+    describe(t, p);
+  }
   std::optional<std::string> reason = impossible;
   if (!reason && request.pin) {
     p.reason = *request.pin ? "as asked" : "switched off";

@@ -18,8 +18,10 @@ struct Placement {
   int threads = 1;
   // Thread i's CPU, one a core. Empty if there are more threads than cores.
   CpuList cpus;
-  bool pinned = false;  // whether each thread is to stay on its CPU
-  std::string reason;   // why pinned or not, for people
+  std::vector<int> nodes;  // of each of them: the NUMA node
+  bool uneven = false;     // whether performance and efficiency cores are among them
+  bool pinned = false;     // whether each thread is to stay on its CPU
+  std::string reason;      // why pinned or not, for people
 };
 
 // By default one thread for each performance core, within the quota; cores of one NUMA node and

@@ -25,6 +25,11 @@ const kernels::Table& kernels_for(const std::string& isa) {
   return isa.empty() ? kernels::select() : kernels::table_named(isa);
 }
 
+bool many_nodes(const EngineOptions& options) {
+  const auto& nodes = options.nodes;
+  return std::any_of(nodes.begin(), nodes.end(), [&](int node) { return node != nodes[0]; });
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
@@ -45,7 +50,8 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
                                       options.context);
   counters_ = std::make_unique<std::atomic<uint32_t>[]>(count * kCountersPerOp);
   op_ns_.assign(count, 0);
-  program_.weights().load(pool_, progress);
+  const auto& nodes = options.nodes;
+  program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(), progress);
 }
 
 void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
@@ -111,6 +117,8 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.kernels = kernels_;
   step.pool = &pool_;
   step.kv = kv_.get();
+  step.uneven = program_.options().uneven;
+  step.many_nodes = many_nodes(program_.options());
   step.tokens = tokens.size();
   step.ids = tokens.data();
   step.positions = positions.data();

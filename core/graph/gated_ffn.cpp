@@ -7,7 +7,8 @@ namespace zs::graph {
 namespace {
 
 // Splits the panels of all groups among threads: contiguous parts with few tokens (each thread
-// streams its own memory), dynamic chunks with many. Calls fn(group, panel_begin, panel_end).
+// streams its own memory), dynamic chunks with many or on uneven cores. Calls fn(group,
+// panel_begin, panel_end).
 template <class Panels, class Fn>
 void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, Panels&& panels,
                   Fn&& fn) {
@@ -24,7 +25,12 @@ void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, Panel
       begin += last - first;
     }
   };
-  if (tokens <= kDecodeTokens * 8) {
+  if (tokens <= kDecodeTokens * 8 && !worker.step.uneven) {
+    for (size_t g = 0; worker.step.many_nodes && g < groups.size(); ++g) {
+      const Range own = worker.share(each);
+      if (own.begin < own.end) fn(groups[g], own.begin, own.end);
+    }
+    if (worker.step.many_nodes) return;
     const Range r = worker.share(total);
     part(r.begin, r.end);
     return;

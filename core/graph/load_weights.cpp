@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "cpu/node_memory.h"
 #include "gguf/report.h"
 #include "graph/record.h"
 #include "graph/weights.h"
@@ -83,8 +84,26 @@ void WeightStore::run(const Job& job, int thread) {
   }
 }
 
-void WeightStore::load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
+// The threads of a node read the same panels of a matrix in every decoding step.
+void WeightStore::place(const std::vector<int>& nodes) {
+  for (const auto& entry : declared_) {
+    if (!entry->source) continue;
+    const PackedMatrix& m = entry->weight.first;
+    const size_t panel = quant::panel_bytes(m.format, m.columns);
+    for (size_t expert = 0; expert < entry->weight.experts; ++expert) {
+      const uint8_t* data = memory_.data() + entry->offset + expert * m.bytes();
+      for (const auto& [node, part] : cpu::split_by_node(m.panels(), nodes)) {
+        // A node that may not be used leaves the choice to the kernel.
+        cpu::prefer_node(data + part.begin * panel, (part.end - part.begin) * panel, node);
+      }
+    }
+  }
+}
+
+void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes,
+                       const std::function<void(size_t, size_t)>& progress) {
   memory_ = AlignedBuffer(packed_bytes_, "the packed weights");
+  if (!nodes.empty()) place(nodes);
   backing_ = std::make_unique<Backing>(memory_.data(), memory_.size(), pool.size());
   for (auto& entry : declared_) {
     if (entry->source) entry->weight.first.data = memory_.data() + entry->offset;

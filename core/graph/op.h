@@ -28,6 +28,8 @@ struct Step {
   const kernels::Table* kernels = nullptr;
   ThreadPool* pool = nullptr;
   kv::KvCache* kv = nullptr;
+  bool uneven = false;      // threads take work as they finish, also where they share memory
+  bool many_nodes = false;  // each matrix is split among threads by itself, as its memory is
   size_t tokens = 0;
   const int32_t* ids = nullptr;        // tokens
   const int32_t* positions = nullptr;  // tokens

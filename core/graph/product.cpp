@@ -97,7 +97,7 @@ void run_products(Worker& worker, std::span<const Product> products) {
     panels += p.weight->panels();
   }
   auto& counter = worker.counter();
-  if (tokens <= kDecodeTokens) {
+  if (tokens <= kDecodeTokens && !worker.step.uneven) {
     for (const Product& p : products) {
       const Range r = worker.share(p.weight->panels());
       run_panels(worker.kernels(), p, r.begin, r.end, worker.scratch());

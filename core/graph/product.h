@@ -54,7 +54,7 @@ void run_panels(const kernels::Table& kernels, const Product& product, size_t pa
                 size_t panel_end, uint8_t* scratch);
 
 // All threads share the panels of all products. With few tokens each takes a fixed contiguous
-// part (its own stream of memory); with many they take chunks as they finish.
+// part (its own stream of memory); with many, or on uneven cores, they take chunks as they finish.
 void run_products(Worker& worker, std::span<const Product> products);
 
 // Batches of up to this many tokens are bound by memory bandwidth.

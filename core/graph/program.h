@@ -19,6 +19,8 @@ namespace zs::graph {
 struct EngineOptions {
   int threads = 1;
   std::vector<int> cpus;   // the CPU that each thread stays on; empty: they may move
+  std::vector<int> nodes;  // the NUMA node of each thread; empty: memory is the same to all
+  bool uneven = false;     // whether some threads run on slower cores
   size_t context = 4096;   // positions of one sequence
   size_t max_batch = 512;  // tokens of one step, at most kernels::kMaxTokens
   size_t kv_tokens = 0;    // positions of all sequences together; 0: context

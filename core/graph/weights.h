@@ -77,8 +77,11 @@ class WeightStore {
   const std::set<std::string>& used_raw() const { return used_raw_; }
 
   // Packs everything declared that the file does not hold packed, and reads the rest.
-  // `progress(done, total)` is called from this thread now and then and may throw to give up.
-  void load(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
+  // `nodes`: the NUMA node of each thread, whose share of every matrix is then packed there;
+  // empty: memory is the same to all. `progress(done, total)` is called from this thread now and
+  // then and may throw to give up.
+  void load(ThreadPool& pool, const std::vector<int>& nodes,
+            const std::function<void(size_t, size_t)>& progress);
   // The pages of what was packed; after load().
   Backing& backing() { return *backing_; }
 
@@ -109,6 +112,7 @@ class WeightStore {
                                size_t experts);
   std::vector<Job> jobs();
   void run(const Job& job, int thread);
+  void place(const std::vector<int>& nodes);
 
   std::shared_ptr<const gguf::File> file_;
   std::vector<std::unique_ptr<Declared>> declared_;

@@ -19,7 +19,7 @@ struct LegacyKernel {
 
   static constexpr size_t kChunkColumns = 256, kBlock = 32;
   static constexpr int kBlocks = kChunkColumns / kBlock;
-  static constexpr bool kPrefetchAlone = true;
+  static constexpr bool kPrefetchAlone = C::kPrefetchAlone;
   static constexpr int kDirectTokens = V::kDirectTokens;
   static constexpr size_t kDirectLimit = V::kDirectLimit;
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;

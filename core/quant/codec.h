@@ -19,6 +19,7 @@
 //   kOffset     the constant subtracted from each value (0 where values are signed)
 //   kMinimum    whether a minimum is subtracted (K-quants) or added (legacy formats)
 //   kGroup      values per integer scale: 16 or 32
+//   kPrefetchAlone  whether one token gains from prefetch; 10 to 50 % either way on Zen 4
 //   kUnits, kUnitGroups, group(unit, slot)     // a unit yields kUnitGroups whole groups
 //   template <class V, int Unit, class Fn> static void values(ConstPanelBlock, Fn&& fn);
 //       // calls fn(slot, step, V::I bytes) with Index<> constants, steps of a slot in order;
@@ -29,7 +30,6 @@
 // and super-blocks of 256 values, whose groups have integer scales, also
 //
 //   kSignedScales, kScaleLimit, kMinimumLimit  // largest absolute values
-//   kPrefetchAlone  whether one token gains from prefetch; differences of 10 to 30 % on Zen 4
 //   template <class V> static void scales(ConstPanelBlock, V::I* out);
 //   template <class V> static void minimums(ConstPanelBlock, V::I* out);
 //       // a byte per group, four groups a vector, in the order of byte_of_group()

@@ -20,6 +20,7 @@ struct IQ4_NL {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {

@@ -28,6 +28,7 @@ struct MXFP4 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 24, kOffset = 12;
   static constexpr bool kMinimum = false;
+  static constexpr bool kPrefetchAlone = false;
   static constexpr size_t kHead = 16;
 
   static void decode(const Block& block, float* out) {

@@ -19,6 +19,7 @@ struct Q4_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 15, kOffset = 8;
   static constexpr bool kMinimum = false;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {

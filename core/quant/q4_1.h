@@ -19,6 +19,7 @@ struct Q4_1 {
   static constexpr int kBlockValues = 32;
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 15, kOffset = 0;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr bool kMinimum = true;
   static constexpr size_t kMinimums = 32, kHead = 64;
 

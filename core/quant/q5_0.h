@@ -20,6 +20,7 @@ struct Q5_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 31, kOffset = 16;
   static constexpr bool kMinimum = false;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr size_t kHead = 32, kLow = kVectorBytes;
 
   static void decode(const Block& block, float* out) {

@@ -20,6 +20,7 @@ struct Q5_1 {
   static constexpr int kBlockValues = 32;
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = 31, kOffset = 0;
+  static constexpr bool kPrefetchAlone = true;
   static constexpr bool kMinimum = true;
   static constexpr size_t kMinimums = 32, kHead = 64, kLow = kVectorBytes;
 

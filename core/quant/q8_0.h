@@ -19,6 +19,7 @@ struct Q8_0 {
   static constexpr int kGroup = 32, kUnits = 1, kUnitGroups = 1;
   static constexpr int kMax = kSigned, kOffset = 0;
   static constexpr bool kMinimum = false;
+  static constexpr bool kPrefetchAlone = false;
   static constexpr size_t kHead = 32;
 
   static void decode(const Block& block, float* out) {

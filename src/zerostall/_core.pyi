@@ -206,14 +206,16 @@ class Engine:
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
     """
 
-    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None) -> None:
+    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False) -> None:
         """
         Compile a zerostall.tape.Tape over a model file and pack its weights.
 
         context: positions of one sequence. max_batch: tokens of one step. kv_tokens:
         positions of all sequences together (0: context). progress(done, total) is called
         in bytes while packing. cpus: the CPU that each thread stays on (the first is the
-        caller's, during a step only); None: threads may move. Raises ModelFormatError,
+        caller's, during a step only); None: threads may move. nodes: the NUMA node of each,
+        to which its share of every weight is bound; None: memory is the same to all. uneven:
+        some cores are slower, so threads take work as they finish. Raises ModelFormatError,
         UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
         """
 
@@ -420,6 +422,14 @@ class Placement:
         """Thread i's CPU, one a core; empty with more threads than cores."""
 
     @property
+    def nodes(self) -> list[int]:
+        """The NUMA node of each of these CPUs."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether performance and efficiency cores are among them."""
+
+    @property
     def pinned(self) -> bool:
         """Whether each thread stays on its CPU."""
 
@@ -480,6 +490,13 @@ def read_topology(root: str | None = None, affinity: Sequence[int] | None = None
 
     root: a folder with a copy of another machine's sys and proc; then affinity (CPUs of
     the mask) and hybrid_leaf (EAX of CPUID leaf 0x1A by CPU) complete it.
+    """
+
+def split_by_node(count: int, nodes: Sequence[int]) -> list[tuple[int, int, int]]:
+    """
+    Which of `count` items the threads of each NUMA node share, as (node, begin, end).
+
+    nodes: that of each thread; those of one node follow each other.
     """
 
 def drive_node(path: str, root: str = '/') -> int | None:

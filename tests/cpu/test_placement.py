@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cpu.recorded import machine
-from zerostall._core import read_topology
+from zerostall._core import read_topology, split_by_node
 from zerostall.errors import InvalidRequestError
 
 
@@ -40,6 +40,31 @@ def test_two_sockets_are_filled_one_after_the_other(tmp_path):
     t = machine(tmp_path, "xeon_6338_2s")
     assert choice(t.place()) == (64, list(range(64)), True)
     assert t.place(16).cpus == list(range(16))
+
+
+def test_the_rows_of_a_weight_are_split_by_node(tmp_path):
+    t = machine(tmp_path, "xeon_6338_2s")
+    nodes = t.place().nodes
+    assert nodes == [0] * 32 + [1] * 32
+    assert split_by_node(256, nodes) == [(0, 0, 128), (1, 128, 256)]
+    assert split_by_node(3, nodes) == [(0, 0, 1), (1, 1, 3)]
+    five = machine(tmp_path / "five", "xeon_6338_2s", affinity=[0, 1, 40, 41, 42]).place()
+    assert five.nodes == [1, 1, 1, 0, 0]
+    assert split_by_node(100, five.nodes) == [(1, 0, 60), (0, 60, 100)]
+
+
+def test_memory_of_a_threadripper_follows_its_four_nodes(tmp_path):
+    nodes = machine(tmp_path, "threadripper_2990wx").place().nodes
+    parts = split_by_node(64, nodes)
+    assert parts == [(0, 0, 16), (1, 16, 32), (2, 32, 48), (3, 48, 64)]
+
+
+@pytest.mark.parametrize(
+    ("name", "efficiency", "uneven"),
+    [("i7_12700", False, False), ("i7_12700", True, True), ("xeon_6338_2s", True, False)],
+)
+def test_cores_of_two_kinds_share_work_as_they_finish(tmp_path, name, efficiency, uneven):
+    assert machine(tmp_path, name).place(efficiency=efficiency).uneven is uneven
 
 
 def test_the_node_with_more_cores_allowed_is_filled_first(tmp_path):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.graph.tiny import VOCAB, build_tape, engine, forward, random_ids, write_model
-from zerostall._core import isa_models, isas
+from zerostall import arch, hub
+from zerostall._core import GgufFile, isa_models, isas
 from zerostall.errors import ContextLengthError, InvalidRequestError, OutOfBudgetError
 
 
@@ -33,6 +34,27 @@ def test_chunks_threads_and_isas_give_the_same_bits(model: Path, window: int, kv
             assert np.array_equal(forward(core, ids, chunk), expected)
     for isa in isas() + isa_models():
         assert np.array_equal(forward(engine(model, tape, kv_type=kv_type, isa=isa), ids), expected)
+
+
+@pytest.mark.parametrize("experts", [False, True])
+@pytest.mark.parametrize(
+    "cores", [{"uneven": True}, {"nodes": [0, 0, 1]}, {"nodes": [0, 1, 2], "uneven": True}]
+)
+def test_uneven_cores_and_several_nodes_give_the_same_bits(
+    model: Path, experts: bool, cores: dict[str, object]
+) -> None:
+    path = hub.resolve("nano") if experts else model
+    tape = arch.load(GgufFile(str(path)), 256).tape if experts else build_tape()
+    ids = random_ids(70)
+    expected = forward(engine(path, tape), ids)
+    for chunk in (1, 32):
+        core = engine(path, tape, threads=3, **cores)
+        assert np.array_equal(forward(core, ids, chunk), expected)
+
+
+def test_a_node_for_every_thread_is_needed(model: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="nodes has 1 entries; give one for each of the"):
+        engine(model, build_tape(), nodes=[0])
 
 
 @pytest.mark.parametrize("window", [0, 1500])

@@ -133,6 +133,8 @@ def start_engine(
         model.tape,
         threads=placement.threads,
         cpus=placement.cpus if placement.pinned else None,
+        nodes=placement.nodes if placement.pinned else None,
+        uneven=placement.uneven,
         context=plan.context,
         max_batch=min(options.max_batch, plan.context),
         kv_tokens=plan.kv_tokens,
