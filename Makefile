@@ -33,8 +33,9 @@ WERROR := $(if $(CI),ON,OFF)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
+PROMPT := $$'class Stack:\n    """A stack of items."""\n\n    def __init__(self'
 demo: $(VENV)/.package ## build, then let the built-in model complete some Python
-	@$(BIN)/zerostall run -m nano --temp 0.7 --top-p 0.9 --seed 5 -n 96 --echo 'def read_lines(path, encoding="utf-8"):'
+	@$(BIN)/zerostall run -m nano --temp 0.6 --top-p 0.9 --repeat-penalty 1.05 --seed 1 -n 96 --echo $(PROMPT)
 
 test: $(VENV)/.package $(VENV)/.test ## run the tests (ARGS="-k name" selects)
 	@$(PY) -m pytest $(ARGS)
