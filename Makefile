@@ -53,7 +53,8 @@ bench: $(VENV)/.package ## measure speed against the machine's limits (ARGS="-m 
 LINT := lint-python lint-cpp lint-types lint-stub lint-house
 lint: $(LINT) ## formatting, types, stub, layers, house style (make -k: go on after a fault)
 .PHONY: $(LINT)
-$(LINT): $(VENV)/.package $(VENV)/.test $(VENV)/.lint
+$(LINT): $(VENV)/.lint
+lint-types lint-stub lint-house: $(VENV)/.package $(VENV)/.test
 
 lint-python:
 	@$(BIN)/ruff check --quiet && $(BIN)/ruff format --check --quiet

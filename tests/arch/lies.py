@@ -20,16 +20,10 @@ import numpy as np
 
 from tests.arch.running import FOLDER, NAMES
 from tests.gguf import builder as b
-from tests.gguf.mutate import Case, change_number, flip_bits, try_cases
+from tests.gguf.mutate import Case, change_number, flip_bits, outcome, try_cases
 from tests.nn.hostile import NUMBERS, OPTIONAL, REALS, REQUIRED, TEXTS
 from zerostall import _core, arch, gguf
 from zerostall.engine.loader import check_vocabulary, load_tokenizer
-from zerostall.errors import (
-    InvalidRequestError,
-    ModelFormatError,
-    OutOfBudgetError,
-    UnsupportedModelError,
-)
 
 CONTEXT = 64
 TEXT = "the fastest <|begin|>\n\tcode ▁ \U0001f600 the"
@@ -337,14 +331,7 @@ def use(path: Path) -> None:
 
 def check(path: Path) -> str:
     """What became of one case; raises for anything but a clean run or a typed error."""
-    try:
-        use(path)
-    except (ModelFormatError, UnsupportedModelError, OutOfBudgetError, InvalidRequestError) as e:
-        text = str(e)
-        if not any(name in text for name in NAMED) or len(text) > 2000:
-            raise AssertionError(f"a message that names no field: {text}") from e
-        return type(e).__name__
-    return "ran"
+    return outcome(use, path, NAMED)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.gguf import builder as b
 from zerostall import _core
-from zerostall.errors import ModelFormatError, UnsupportedModelError
+from zerostall.errors import (
+    InvalidRequestError,
+    ModelFormatError,
+    OutOfBudgetError,
+    UnsupportedModelError,
+)
 
 MEMORY_BYTES = 2 << 30  # above what the process has when it starts
 CASE_SECONDS = 2.0
@@ -112,6 +117,18 @@ def check(path: Path) -> str:
             raise AssertionError(f"a message without file or field: {text}") from error
         return type(error).__name__
     return "opened"
+
+
+def outcome(use: Callable[[Path], object], path: Path, named: Iterable[str]) -> str:
+    """What became of a model that was loaded and run; raises for an error that names nothing."""
+    try:
+        use(path)
+    except (ModelFormatError, UnsupportedModelError, OutOfBudgetError, InvalidRequestError) as e:
+        text = str(e)
+        if not any(name in text for name in named) or len(text) > 2000:
+            raise AssertionError(f"a message that names no field: {text}") from e
+        return type(e).__name__
+    return "ran"
 
 
 def try_cases(
