@@ -48,6 +48,15 @@ bool bind_thread(int cpu) {
   return write_mask(mask);
 }
 
+bool bind_thread(const std::vector<int>& cpus) {
+  uint64_t mask[kMaxCpus / 64] = {};
+  for (const int cpu : cpus) {
+    if (cpu < 0 || cpu >= kMaxCpus) return false;
+    mask[cpu / 64] |= bit(cpu);
+  }
+  return write_mask(mask);
+}
+
 ScopedBinding::ScopedBinding(int cpu) {
   bound_ = cpu >= 0 && cpu < kMaxCpus && read_mask(saved_) && (saved_[cpu / 64] & bit(cpu)) &&
            bind_thread(cpu);
@@ -61,6 +70,9 @@ std::optional<std::vector<int>> thread_affinity() {
   return std::nullopt;
 }
 bool bind_thread(int) {
+  return false;
+}
+bool bind_thread(const std::vector<int>&) {
   return false;
 }
 ScopedBinding::ScopedBinding(int) {}

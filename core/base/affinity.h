@@ -15,6 +15,8 @@ std::optional<std::vector<int>> thread_affinity();
 // Lets the calling thread run on this CPU only; false if the system refuses, and then nothing
 // has changed.
 bool bind_thread(int cpu);
+// The same for several CPUs.
+bool bind_thread(const std::vector<int>& cpus);
 
 // Binds the calling thread to a CPU for a scope and restores its mask after it. Does nothing if
 // the mask no longer has the CPU. Allocates nothing.

@@ -1,14 +1,13 @@
 // Reading pieces of files into memory without waiting for them: one contract, several back ends.
-// A reader belongs to one thread, which submits and reaps; what runs behind it is its own affair.
+// A reader serves one thread at a time, which submits and reaps; what runs behind it is its own
+// affair.
 #pragma once
 
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <string>
-#include <vector>
 
 namespace zs::io {
 
@@ -16,12 +15,17 @@ namespace zs::io {
 // can read past the page cache.
 inline constexpr size_t kReadAlign = 4096;
 
+// The error of a read that met the end of the file too early.
+inline constexpr int kEndOfFile = ENODATA;
+
+using Clock = std::chrono::steady_clock;
+
 struct Read {
-  uint32_t tag = 0;      // comes back with the result
-  uint32_t file = 0;     // index into the paths that the reader was opened on
-  uint64_t offset = 0;   // in the file
-  size_t bytes = 0;      // of `out`
-  size_t needed = 0;     // 1..bytes: fewer bytes are an error, more may end with the file
+  uint32_t tag = 0;     // comes back with the result
+  uint32_t file = 0;    // index into the paths that the reader was opened on
+  uint64_t offset = 0;  // in the file
+  size_t bytes = 0;     // room at `out`
+  size_t needed = 0;    // 1..bytes: fewer are an error; what follows may be missing
   uint8_t* out = nullptr;
 };
 
@@ -30,11 +34,17 @@ struct ReadResult {
   int error = 0;  // errno; 0: all bytes needed are there
 };
 
+// What a reader did with the page cache.
+struct CacheCounters {
+  uint64_t prefetched_bytes = 0;  // asked for ahead of their use
+  uint64_t released_bytes = 0;    // given back after it
+};
+
 class Reader {
  public:
   virtual ~Reader() = default;  // waits for reads under way: their memory may go afterwards
   virtual const char* name() const = 0;
-  // What the files are read through: past the page cache, or not.
+  // Whether all files are read past the page cache.
   virtual bool direct() const = 0;
 
   // Starts reads and returns; they finish in any order, each exactly once. Reads beyond the
@@ -42,8 +52,13 @@ class Reader {
   virtual void submit(std::span<const Read> reads) = 0;
 
   // Takes finished reads, at most results.size(). If there are none it waits for one, at most
-  // `timeout`. Returns how many it took.
+  // `timeout` and not at all if no read is under way. Returns how many it took.
   virtual size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) = 0;
+
+  virtual CacheCounters cache_counters() const { return {}; }
+
+  // The time that reads take is told by this clock, which may be a simulated one.
+  virtual Clock::time_point now() const { return Clock::now(); }
 };
 
 }  // namespace zs::io

@@ -1,0 +1,40 @@
+// The `mmap` back end: for comparison, and for file systems without O_DIRECT. Each read asks for
+// its pages, copies them and gives them back at once, so the page cache does not grow by what is
+// read, and neither does the process.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/mapping.h"
+#include "io/read_threads.h"
+#include "io/reader.h"
+#include "io/source_files.h"
+
+namespace zs::io {
+
+class MappedReader final : public Reader {
+ public:
+  // Throws Storage when a file cannot be opened or mapped, InvalidRequest without threads.
+  MappedReader(const std::vector<std::string>& paths, unsigned depth, const std::vector<int>& cpus);
+
+  const char* name() const override { return "mmap"; }
+  bool direct() const override { return false; }
+  void submit(std::span<const Read> reads) override { threads_.submit(reads); }
+  size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override {
+    return threads_.reap(results, timeout);
+  }
+  CacheCounters cache_counters() const override { return {prefetched_bytes_, released_bytes_}; }
+
+ private:
+  int read(const Read& read);
+
+  SourceFiles files_;
+  std::vector<std::shared_ptr<const Mapping>> mappings_;
+  std::atomic<uint64_t> prefetched_bytes_{0}, released_bytes_{0};
+  ReadThreads threads_;  // last: ends before what it uses
+};
+
+}  // namespace zs::io

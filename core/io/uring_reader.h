@@ -1,0 +1,51 @@
+// The `uring` back end: as many reads under way as the depth says, without threads. A batch is
+// one system call, and finished reads are taken without any.
+//
+// Memory is not registered with the ring. A registered buffer saves mapping its pages with each
+// read, but it is locked in memory (RLIMIT_MEMLOCK, 8 MiB by default), and pages that the kernel
+// was told to take away come back with the next read only in a new registration: the arenas of
+// experts are many GiB and shrink.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "io/fifo.h"
+#include "io/progress.h"
+#include "io/reader.h"
+#include "io/source_files.h"
+#include "io/uring.h"
+
+namespace zs::io {
+
+class UringReader final : public Reader {
+ public:
+  // `call_bytes`: the most that one request to the system asks for.
+  UringReader(std::unique_ptr<Uring> ring, SourceFiles files, unsigned depth, size_t call_bytes);
+  ~UringReader() override;
+
+  const char* name() const override { return "uring"; }
+  bool direct() const override { return files_.all_direct(); }
+  void submit(std::span<const Read> reads) override;
+  size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override;
+  CacheCounters cache_counters() const override { return {0, released_bytes_}; }
+
+ private:
+  size_t under_way() const { return slots_.size() - free_.size(); }
+  void push(uint32_t slot);
+  // Gives waiting reads to the kernel as far as the depth allows.
+  void start();
+  size_t take(std::span<ReadResult> results);
+
+  std::unique_ptr<Uring> ring_;
+  SourceFiles files_;
+  size_t call_bytes_;
+  bool registered_;
+  std::vector<Progress> slots_;
+  std::vector<uint32_t> free_;
+  Fifo<Read> waiting_;
+  uint64_t released_bytes_ = 0;
+};
+
+}  // namespace zs::io
