@@ -1,0 +1,124 @@
+// Greedy list scheduling: each read goes where what is queued there and itself end first.
+#include "io/mirrors.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "base/error.h"
+#include "gguf/report.h"
+
+namespace zs::io {
+namespace {
+
+constexpr double kEnoughBytes = 4 << 20;  // before a speed is believed
+constexpr double kMemory_s = 1;           // busy time after which the past counts half
+constexpr uintmax_t kSample = 64 << 10;
+
+double seconds(Clock::duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+std::string sample(const std::string& path, uintmax_t offset) {
+  std::string bytes(kSample, '\0');
+  std::ifstream file(path, std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(offset));
+  file.read(bytes.data(), static_cast<std::streamsize>(kSample));
+  bytes.resize(static_cast<size_t>(file.gcount()));
+  return bytes;
+}
+
+void compare(const std::string& path, const std::string& mirror) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  const uintmax_t other = error ? 0 : std::filesystem::file_size(mirror, error);
+  const std::string name = gguf::printable(mirror, 4096);
+  if (error) {
+    throw Error(ErrorKind::Storage, name + ": cannot open: " + error.message() +
+                                        "; check that the mirror exists and may be read");
+  }
+  const uintmax_t tail = size - std::min(size, kSample);
+  if (size != other || sample(path, 0) != sample(mirror, 0) ||
+      sample(path, tail) != sample(mirror, tail)) {
+    throw Error(ErrorKind::Storage,
+                name + ": is no copy of " + gguf::printable(path, 4096) + "; copy it again");
+  }
+}
+
+}  // namespace
+
+size_t Mirrors::choose(size_t bytes) const {
+  double fastest = 0;
+  for (size_t i = 0; i < copies_.size(); ++i) fastest = std::max(fastest, speed(i));
+  size_t best = 0;
+  double best_s = 0;
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    if (copies_[i].failed) continue;
+    // A copy of unknown speed is tried as if it was as fast as any.
+    const double rate = speed(i) > 0 ? speed(i) : fastest > 0 ? fastest : 1;
+    const double until_s = static_cast<double>(copies_[i].queued_bytes + bytes) / rate;
+    if (i == 0 || until_s < best_s) {
+      best = i;
+      best_s = until_s;
+    }
+  }
+  return best;
+}
+
+size_t Mirrors::after_failure(size_t copy, unsigned attempts) const {
+  if (copy != 0 || attempts < 2) return 0;
+  for (size_t i = 1; i < copies_.size(); ++i) {
+    if (!copies_[i].failed) return i;
+  }
+  return 0;
+}
+
+bool Mirrors::give_up(size_t mirror) {
+  const bool was = copies_[mirror].failed;
+  copies_[mirror].failed = true;
+  return !was;
+}
+
+void Mirrors::begin(size_t copy, size_t bytes, Clock::time_point now) {
+  Copy& c = copies_[copy];
+  if (c.under_way++ == 0) c.counted = now;
+  c.queued_bytes += bytes;
+}
+
+void Mirrors::end(size_t copy, size_t bytes, bool read, Clock::time_point now) {
+  Copy& c = copies_[copy];
+  --c.under_way;
+  c.queued_bytes -= bytes;
+  c.busy_s += seconds(now - c.counted);
+  c.counted = now;
+  if (!read) return;
+  c.total_bytes += bytes;
+  c.recent_bytes += static_cast<double>(bytes);
+  if (c.busy_s > kMemory_s) {
+    c.busy_s /= 2;
+    c.recent_bytes /= 2;
+  }
+}
+
+double Mirrors::speed(size_t copy) const {
+  const Copy& c = copies_[copy];
+  return c.recent_bytes >= kEnoughBytes && c.busy_s > 0 ? c.recent_bytes / c.busy_s : 0;
+}
+
+std::vector<std::string> all_copies(const std::vector<std::string>& paths,
+                                    const std::vector<std::vector<std::string>>& mirrors) {
+  std::vector<std::string> all = paths;
+  for (const std::vector<std::string>& mirror : mirrors) {
+    if (mirror.size() != paths.size()) {
+      throw Error(ErrorKind::InvalidRequest,
+                  "a mirror has " + std::to_string(mirror.size()) + " files, the model " +
+                      std::to_string(paths.size()) + "; give a copy of each");
+    }
+    for (size_t i = 0; i < paths.size(); ++i) compare(paths[i], mirror[i]);
+    all.insert(all.end(), mirror.begin(), mirror.end());
+  }
+  return all;
+}
+
+}  // namespace zs::io
