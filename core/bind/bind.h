@@ -13,5 +13,6 @@ void graph(nanobind::module_& m);
 void sample(nanobind::module_& m);
 void limits(nanobind::module_& m);
 void topology(nanobind::module_& m);
+void io(nanobind::module_& m);
 
 }  // namespace zs::bind

@@ -12,37 +12,12 @@
 
 #include "base/error.h"
 #include "bind/bind.h"
+#include "bind/file_path.h"
 #include "gguf/file.h"
 #include "gguf/report.h"
 #include "gguf/types.h"
 
 namespace nb = nanobind;
-
-namespace zs::bind {
-
-// A path as the file system spells it. nanobind's std::filesystem::path would do, but for its
-// signature: `os.PathLike` without argument, which mypy --strict refuses.
-struct FilePath {
-  std::string text;
-};
-
-}  // namespace zs::bind
-
-template <>
-struct nb::detail::type_caster<zs::bind::FilePath> {
-  NB_TYPE_CASTER(zs::bind::FilePath, const_name("str | os.PathLike[str]"))
-
-  bool from_python(handle source, uint8_t, cleanup_list*) noexcept {
-    PyObject* encoded = nullptr;
-    if (PyUnicode_FSConverter(source.ptr(), &encoded) == 0) {
-      PyErr_Clear();
-      return false;
-    }
-    value.text.assign(PyBytes_AsString(encoded), static_cast<size_t>(PyBytes_Size(encoded)));
-    Py_DECREF(encoded);
-    return true;
-  }
-};
 
 namespace zs::bind {
 namespace {

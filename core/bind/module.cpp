@@ -11,4 +11,5 @@ NB_MODULE(_core, m) {
   zs::bind::sample(m);
   zs::bind::limits(m);
   zs::bind::topology(m);
+  zs::bind::io(m);
 }

@@ -511,3 +511,71 @@ def cgroup_folders(controller: str, root: str = '/') -> list[str]:
 
 def cpu_features() -> dict[str, bool]:
     """What processor and operating system offer to kernels."""
+
+class ReadQueue:
+    """
+    Reads pieces of files, several at once, as the engine does.
+
+    `mirrors` lists copies of all paths. `throttle` makes reads as slow as a drive of a given
+    latency_us and bytes_per_second, `faults` makes them fail; both are for tests. Raises
+    StorageError, InvalidRequestError.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, kind: str = 'auto', depth: int = 16, request_bytes: int = 1048576, direct: bool = True, cpus: Sequence[int] = [], call_bytes: int = 1073741824, mirrors: Sequence[Sequence[str | os.PathLike[str]]] = [], speculative_depth: int = 0, throttle: dict[str, Any] | None = None, faults: dict[str, Any] | None = None) -> None: ...
+
+    def read(self, tag: int, file: int, offset: int, bytes: int, speculative: bool = False) -> None:
+        """
+        Starts reading; collect() gives the bytes. `offset` is a multiple of 4096. Speculation
+        waits until the drive has time. Raises InvalidRequestError.
+        """
+
+    def cancel(self, tag: int) -> bool:
+        """Drops a speculative read that has not begun; False if there is none."""
+
+    def promote(self, tag: int) -> bool:
+        """
+        Makes a speculative read that waits one that is demanded; False if there is none.
+        """
+
+    def collect(self, timeout_ms: float = 0.0) -> list[tuple[int, bytes | None, str | None]]:
+        """
+        Finished reads: tag, and bytes or what went wrong. Waits for one if there is none and
+        some are under way.
+        """
+
+    @property
+    def name(self) -> str:
+        """The back end: uring, pread or mmap."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether all files are read past the page cache."""
+
+    @property
+    def why(self) -> str:
+        """Why the back end is not the one asked for, or empty."""
+
+    @property
+    def in_flight(self) -> int:
+        """Records neither collected nor cancelled."""
+
+    @property
+    def speculation_waiting(self) -> int:
+        """Speculative records that wait for the drive to have time."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """
+        What was read, tried again, failed and cancelled; bytes in the page cache.
+        """
+
+    @property
+    def bytes_by_copy(self) -> list[int]:
+        """Bytes read from the files themselves and from each mirror."""
+
+    @property
+    def now_us(self) -> float:
+        """The time by the clock of the reader, which a throttle may simulate."""
+
+    def take_warning(self) -> str:
+        """What the user should know, once; empty if nothing new."""

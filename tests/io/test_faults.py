@@ -1,0 +1,99 @@
+"""What a failing drive does to reads, and what it does not do to others."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
+from zerostall._core import ReadQueue
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@each_kind
+def test_a_read_that_fails_once_or_twice_is_tried_again(files, kind):
+    queue = ReadQueue(files, kind=kind, faults={"failing_reads": [0, 2]})
+    pieces = [(0, 0, BLOCK), (0, BLOCK, 2 * BLOCK)]
+    check(files, pieces, read(queue, pieces))
+    assert queue.counters["retries"] == 2
+    assert queue.counters["failed"] == 0
+
+
+@each_kind
+def test_a_place_that_never_reads_is_reported_with_file_and_offset(files, kind):
+    bad = 700 * BLOCK + 77
+    queue = ReadQueue(
+        files, kind=kind, request_bytes=4 * BLOCK, faults={"failing_places": [(0, bad)]}
+    )
+    pieces = [(0, 699 * BLOCK, 9 * BLOCK), (0, 0, 699 * BLOCK), (1, 0, MIB)]
+    results = read(queue, pieces)
+    assert results[0][1:] == (
+        None,
+        f"{files[0]}: reading {3 * BLOCK} bytes at byte {699 * BLOCK} failed: "
+        "Input/output error; check the drive",
+    )
+    check(files, pieces[1:], results[1:])
+    assert queue.counters["failed"] == 1
+    assert queue.counters["retries"] == 2
+    check(files, pieces[1:], read(queue, pieces[1:]))
+
+
+@each_kind
+def test_a_drive_that_disappears_fails_every_read_and_loses_none(files, kind):
+    queue = ReadQueue(files, kind=kind, depth=4, faults={"gone_after": 10})
+    results = read(queue, [(0, number * BLOCK, BLOCK) for number in range(50)])
+    check(files, [(0, number * BLOCK, BLOCK) for number in range(10)], results[:10])
+    assert all("No such device" in error for _, _, error in results[10:])
+    assert "No such device" in read(queue, [(1, 0, MIB)])[0][2]
+
+
+@each_kind
+def test_a_read_that_stalls_holds_up_no_other(files, kind):
+    queue = ReadQueue(files, kind=kind, faults={"stalled_reads": [0], "stall_ms": 400})
+    started = time.monotonic()
+    for tag in range(40):
+        queue.read(tag, 0, tag * BLOCK, BLOCK)
+    results = collect(queue, 40)
+    assert [tag for tag, _, _ in results].index(0) == 39
+    assert time.monotonic() - started >= 0.4
+    assert all(error is None for _, _, error in results)
+
+
+@each_kind
+def test_bytes_stay_right_when_reads_finish_in_any_order(files, kind):
+    pieces = [(number % 2, number * 3 * BLOCK, 10 * BLOCK + number) for number in range(80)]
+    orders = set()
+    for seed in (1, 2):
+        queue = ReadQueue(
+            files, kind=kind, request_bytes=2 * BLOCK, faults={"shuffled": 50, "seed": seed}
+        )
+        for tag, (file, offset, size) in enumerate(pieces):
+            queue.read(tag, file, offset, size)
+        results = collect(queue, len(pieces))
+        orders.add(tuple(tag for tag, _, _ in results))
+        check(files, pieces, sorted(results, key=lambda result: result[0]))
+    assert len(orders) == 2 and tuple(range(80)) not in orders
+
+
+def test_memory_of_a_failed_record_is_free_only_when_nothing_is_under_way(files):
+    """One request fails at once, the next comes 200 ms later: the record waits for both."""
+    queue = ReadQueue(
+        files,
+        request_bytes=4 * BLOCK,
+        faults={"failing_places": [(0, 0)], "stalled_reads": [1], "stall_ms": 200},
+    )
+    started = time.monotonic()
+    results = read(queue, [(0, 0, 8 * BLOCK)])
+    assert time.monotonic() - started >= 0.2
+    assert results[0][2].startswith(f"{files[0]}: reading {4 * BLOCK} bytes at byte 0 failed")
+
+
+@pytest.mark.parametrize("fault", [{"gone_after": 5}, {"stalled_reads": [0, 1], "stall_ms": 100}])
+@each_kind
+def test_closing_a_queue_whose_drive_fails_does_not_hang(files, kind, fault):
+    queue = ReadQueue(files, kind=kind, faults=fault)
+    for tag in range(20):
+        queue.read(tag, 0, tag * BLOCK, BLOCK)
+    del queue

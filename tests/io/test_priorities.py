@@ -1,0 +1,116 @@
+"""Demand comes before speculation; timed by a simulated clock, so that nothing hangs on luck."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
+from zerostall._core import ReadQueue
+
+# 1 MiB takes 1,000 us and comes 100 us after that.
+SLOW = {"latency_us": 100, "bytes_per_second": MIB * 1000, "simulated": True}
+
+
+def slow(files, **options):
+    return ReadQueue(files, depth=2, throttle=SLOW, **options)
+
+
+def tags(results):
+    return [tag for tag, _, _ in results]
+
+
+def test_the_throttled_drive_takes_as_long_as_it_is_told(files):
+    queue = slow(files)
+    started = queue.now_us
+    check(files, [(0, 0, MIB)] * 3, read(queue, [(0, 0, MIB)] * 3))
+    assert queue.now_us - started == pytest.approx(3100)
+    assert queue.counters["busy_us"] == pytest.approx(3100, abs=2)
+
+
+def test_a_timeout_ends_the_wait_at_its_time(files):
+    queue = slow(files)
+    started = queue.now_us
+    queue.read(0, 0, 0, MIB)
+    assert queue.collect(1.0) == []
+    assert queue.now_us - started == pytest.approx(1000)
+    assert tags(queue.collect(1.0)) == [0]
+    assert queue.now_us - started == pytest.approx(1100)
+
+
+def test_results_come_in_the_order_of_the_drive_every_time(files):
+    order = []
+    for _ in range(3):
+        queue = slow(files, request_bytes=64 << 10)
+        for tag, blocks in enumerate([30, 1, 7, 100, 2]):
+            queue.read(tag, 0, 0, blocks * BLOCK)
+        order.append(tags(collect(queue, 5)))
+    assert order == [[0, 1, 2, 3, 4]] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_demand_overtakes_speculation_that_has_not_begun(files, kind):
+    queue = slow(files, kind=kind)
+    for tag in range(6):
+        queue.read(tag, 0, 0, MIB, speculative=True)
+    assert queue.speculation_waiting == 4
+    queue.read(10, 0, MIB, MIB)
+    queue.read(11, 0, MIB, MIB)
+    assert tags(collect(queue, 8)) == [0, 1, 10, 11, 2, 3, 4, 5]
+
+
+def test_speculation_leaves_the_drive_as_idle_as_it_is_told(files):
+    queue = slow(files, speculative_depth=1)
+    for tag in range(3):
+        queue.read(tag, 0, 0, MIB, speculative=True)
+    assert queue.speculation_waiting == 2
+    queue.read(10, 0, 0, MIB)
+    assert tags(collect(queue, 4)) == [0, 10, 1, 2]
+
+
+def test_a_speculation_that_was_cancelled_is_neither_read_nor_collected(files):
+    queue = slow(files)
+    for tag in range(5):
+        queue.read(tag, 0, 0, MIB, speculative=True)
+    assert [queue.cancel(tag) for tag in (3, 0, 9, 3)] == [True, False, False, False]
+    assert queue.in_flight == 4
+    assert tags(collect(queue, 4)) == [0, 1, 2, 4]
+    assert queue.counters["cancelled"] == 1
+    assert queue.bytes_by_copy == [4 * MIB]
+
+
+def test_what_is_demanded_cannot_be_cancelled(files):
+    queue = slow(files)
+    for tag in range(5):
+        queue.read(tag, 0, 0, MIB)
+    assert not any(queue.cancel(tag) for tag in range(5))
+    assert tags(collect(queue, 5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_speculation_that_comes_true_is_read_before_the_others(files):
+    queue = slow(files)
+    for tag in range(6):
+        queue.read(tag, 0, 0, MIB, speculative=True)
+    assert queue.promote(5)
+    assert not queue.promote(5)
+    assert not queue.promote(0)
+    assert tags(collect(queue, 6)) == [0, 1, 5, 2, 3, 4]
+
+
+def test_a_record_in_many_requests_is_speculative_as_a_whole(files):
+    queue = slow(files, request_bytes=256 << 10)
+    queue.read(0, 0, 0, 2 * MIB, speculative=True)
+    queue.read(1, 0, 0, MIB)
+    assert not queue.cancel(0), "it has begun"
+    results = collect(queue, 2)
+    assert tags(results) == [1, 0]
+    check(files, [(0, 0, MIB), (0, 0, 2 * MIB)], results)
+
+
+def test_a_speculation_that_fails_is_reported_and_its_rest_is_not_read(files):
+    queue = slow(files, request_bytes=256 << 10, faults={"failing_places": [(0, 300_000)]})
+    queue.read(0, 0, 0, 4 * MIB, speculative=True)
+    queue.read(1, 1, 0, MIB, speculative=True)
+    first, second = collect(queue, 2)
+    assert first[0] == 0 and "Input/output error" in first[2]
+    assert second[0] == 1 and second[2] is None
+    assert queue.counters["bytes_read"] < 3 * MIB
