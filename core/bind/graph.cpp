@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "bind/bind.h"
+#include "bind/streaming.h"
 #include "gguf/types.h"
 #include "graph/engine.h"
 #include "kernels/select.h"
@@ -91,13 +92,14 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
                  size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
                  std::optional<std::string> isa, std::optional<nb::callable> progress,
                  std::optional<std::vector<int>> cpus, std::optional<std::vector<int>> nodes,
-                 bool uneven) {
+                 bool uneven, std::optional<nb::dict> streaming) {
   graph::TapeSpec spec = tape_spec(std::move(tape));
   graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
   options.isa = isa.value_or("");
   options.cpus = std::move(cpus).value_or(std::vector<int>());
   options.nodes = std::move(nodes).value_or(std::vector<int>());
   options.uneven = uneven;
+  if (streaming) read_streaming(*streaming, options);
   if (!options.nodes.empty() && options.nodes.size() != static_cast<size_t>(threads)) {
     throw Error(ErrorKind::InvalidRequest, "nodes has " + std::to_string(options.nodes.size()) +
                                                " entries; give one for each of the " +
@@ -210,6 +212,8 @@ nb::dict memory_dict(const graph::Memory& memory) {
   d["buffers"] = memory.buffers;
   d["scratch"] = memory.scratch;
   d["kv_cache"] = memory.kv_cache;
+  d["experts"] = memory.experts;
+  d["least_experts"] = memory.least_experts;
   return d;
 }
 
@@ -230,18 +234,20 @@ void graph(nb::module_& m) {
   m.def(
       "plan_memory",
       [](std::shared_ptr<gguf::File> file, nb::object tape, int threads, size_t context,
-         size_t max_batch, size_t kv_tokens, const std::string& kv) {
-        const graph::Program program(std::move(file), tape_spec(std::move(tape)),
-                                     engine_options(threads, context, max_batch, kv_tokens, kv));
+         size_t max_batch, size_t kv_tokens, const std::string& kv, bool streaming) {
+        graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
+        options.experts.bytes = streaming ? 1 : 0;
+        const graph::Program program(std::move(file), tape_spec(std::move(tape)), options);
         return memory_dict(program.memory());
       },
       "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096, "max_batch"_a = 512,
-      "kv_tokens"_a = 0, "kv_type"_a = "f16",
-      nb::sig(
-          "def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, "
-          "max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16') -> dict[str, int]"),
+      "kv_tokens"_a = 0, "kv_type"_a = "f16", "streaming"_a = false,
+      nb::sig("def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = "
+              "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: "
+              "bool = False) -> dict[str, int]"),
       "What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and\n"
-      "kv_cache. Raises what Engine raises.");
+      "kv_cache; if streaming, the weights without experts, what all experts would take and\n"
+      "least_experts, the smallest room for them that works. Raises what Engine raises.");
   m.def("plan_weights", &plan_weights, "file"_a, "tape"_a,
         nb::sig("def plan_weights(file: GgufFile, tape: object) -> "
                 "tuple[list[tuple[str, int, int, int]], set[str]]"),
@@ -252,24 +258,28 @@ void graph(nb::module_& m) {
       m, "Engine",
       "A loaded model: packed weights, KV cache and threads. Steps from several "
       "Python threads take turns.")
-      .def("__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
-           "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
-           "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
-           "uneven"_a = false,
-           nb::sig(
-               "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
-               "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
-               "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
-               "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
-               "collections.abc.Sequence[int] | None = None, uneven: bool = False) -> None"),
-           "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
-           "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
-           "positions of all sequences together (0: context). progress(done, total) is called\n"
-           "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
-           "caller's, during a step only); None: threads may move. nodes: the NUMA node of each,\n"
-           "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
-           "some cores are slower, so threads take work as they finish. Raises ModelFormatError,\n"
-           "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
+      .def(
+          "__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
+          "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
+          "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
+          "uneven"_a = false, "streaming"_a = nb::none(),
+          nb::sig(
+              "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
+              "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
+              "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
+              "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
+              "collections.abc.Sequence[int] | None = None, uneven: bool = False, streaming: "
+              "dict[str, "
+              "typing.Any] | None = None) -> None"),
+          "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
+          "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
+          "positions of all sequences together (0: context). progress(done, total) is called\n"
+          "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
+          "caller's, during a step only); None: threads may move. nodes: the NUMA node of each,\n"
+          "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
+          "some cores are slower, so threads take work as they finish. streaming: experts are\n"
+          "read as they are needed (engine/streaming.py lists the keys). Raises ModelFormatError,\n"
+          "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
       .def(
           "open_sequence",
           [](BoundEngine& self) {
@@ -304,6 +314,23 @@ void graph(nb::module_& m) {
           "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
           "Finish arranging the weights' memory, which steps otherwise do little by little after\n"
           "a load; measure speed after it.")
+      .def(
+          "stream_stats",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return nb::dict();
+            return stats_dict(locked(self, [](Engine& e) { return e.experts()->stats(); }));
+          },
+          nb::sig("def stream_stats(self) -> dict[str, int]"),
+          "Counters of streamed experts since the load (core/experts/options.h); empty if none are.")
+      .def(
+          "take_trace",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return nb::list();
+            return trace_list(locked(self, [](Engine& e) { return e.experts()->take_trace(); }));
+          },
+          nb::sig("def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]"),
+          "Demands since the last call, if streaming was told to trace: (step, layer, experts,\n"
+          "tokens routed to each, a letter for each: h hit, s shadow, m miss).")
       .def("describe", &describe, nb::sig("def describe(self) -> list[dict[str, typing.Any]]"),
            "The operators in order: buffers, weights, scratch bytes and microseconds so far.")
       .def(

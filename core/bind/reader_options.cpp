@@ -1,46 +1,23 @@
-// A misspelt key must not make a test pass.
+// Faults and throttles from dicts.
 #include "bind/reader_options.h"
 
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "bind/dict_options.h"
 
 namespace nb = nanobind;
 
 namespace zs::bind {
 namespace {
 
-class Options {
- public:
-  explicit Options(const nb::dict& dict) : dict_(dict) {}
-
-  template <class T>
-  T get(const char* key, T fallback) {
-    known_.insert(key);
-    return dict_.contains(key) ? nb::cast<T>(dict_[key]) : fallback;
-  }
-
-  void refuse_others(const char* what) const {
-    for (const auto& [key, value] : dict_) {
-      const auto name = nb::cast<std::string>(key);
-      if (known_.count(name)) continue;
-      throw Error(ErrorKind::InvalidRequest, std::string(what) + " has no option \"" + name + "\"");
-    }
-  }
-
- private:
-  const nb::dict& dict_;
-  std::set<std::string> known_;
-};
-
-io::Throttle::Drive drive_from(Options& options) {
+io::Throttle::Drive drive_from(DictOptions& options) {
   io::Throttle::Drive drive;
   drive.latency = std::chrono::microseconds(options.get<int64_t>("latency_us", 0));
   drive.bytes_per_second = options.get("bytes_per_second", drive.bytes_per_second);
@@ -51,12 +28,12 @@ io::Throttle::Drive drive_from(Options& options) {
 }  // namespace
 
 io::Throttle throttle_from(const nb::dict& dict) {
-  Options options(dict);
+  DictOptions options(dict);
   io::Throttle throttle;
   throttle.simulated = options.get("simulated", false);
   throttle.files_per_drive = options.get<size_t>("files_per_drive", 0);
   for (const nb::dict& each : options.get<std::vector<nb::dict>>("drives", {})) {
-    Options drive(each);
+    DictOptions drive(each);
     throttle.drives.push_back(drive_from(drive));
     drive.refuse_others("a drive of throttle");
   }
@@ -68,7 +45,7 @@ io::Throttle throttle_from(const nb::dict& dict) {
 io::Faults faults_from(const nb::dict& dict) {
   using Numbers = std::vector<uint64_t>;
   using Places = std::vector<std::pair<uint32_t, uint64_t>>;
-  Options options(dict);
+  DictOptions options(dict);
   io::Faults faults;
   faults.failing_reads = options.get<Numbers>("failing_reads", {});
   for (const auto& [file, offset] : options.get<Places>("failing_places", {})) {

@@ -50,8 +50,16 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
                                       options.context);
   counters_ = std::make_unique<std::atomic<uint32_t>[]>(count * kCountersPerOp);
   op_ns_.assign(count, 0);
+  if (options.streaming() && !program_.weights().expert_layers().empty()) {
+    io::QueueOptions reads = options.reads;
+    reads.reader.paths = program_.file().paths();
+    experts_ =
+        std::make_unique<experts::Store>(program_.weights().expert_layers(),
+                                         std::make_unique<io::ReadQueue>(reads), options.experts);
+  }
   const auto& nodes = options.nodes;
-  program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(), progress);
+  program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
+                          experts_ ? &experts_->queue() : nullptr, progress);
 }
 
 void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
@@ -130,8 +138,12 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.shared = scratch_.data();
   step.private_ = private_.data();
   step.counters = counters_.get();
-  if (!execute(step, interrupted)) {
+  step.experts = experts_.get();
+  step.interrupted = interrupted;
+  if (!execute(step)) {
     undo();
+    if (experts_) experts_->reset();
+    if (step.failure) std::rethrow_exception(step.failure);
     throw Error(ErrorKind::Interrupted, "the step was interrupted; the sequence is unchanged");
   }
   for (const Run& run : batch) kv_->commit(run.sequence, run.first_position + run.count);
@@ -144,7 +156,7 @@ void Engine::settle() {
   if (backing.split()) pool_.run([&](int) { backing.join(std::chrono::hours(1)); });
 }
 
-bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
+bool Engine::execute(Step& step) {
   const auto& ops = program_.ops();
   for (size_t i = 0; i < ops.size() * kCountersPerOp; ++i) {
     counters_[i].store(0, std::memory_order_relaxed);
@@ -157,6 +169,7 @@ bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
   // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
   // all threads leave behind the same barrier.
   std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
+  if (experts_) step.guard([&] { experts_->next_step({step.ids, step.tokens}); });
   pool_.run([&](int thread) {
     Worker worker{step, thread, pool_.size()};
     if (join_time > join_time.zero()) {
@@ -172,8 +185,9 @@ bool Engine::execute(Step& step, const std::function<bool()>& interrupted) {
       ops[i]->run(worker);
       if (thread == 0 && begun - polled > kPollInterval) {
         polled = begun;
-        if (interrupted()) last.store(i, std::memory_order_relaxed);
+        if (step.interrupted()) last.store(i, std::memory_order_relaxed);
       }
+      if (thread == 0 && step.given_up) last.store(i, std::memory_order_relaxed);
       worker.barrier();
       if (thread == 0) {
         const auto now = Clock::now();

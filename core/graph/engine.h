@@ -11,6 +11,7 @@
 
 #include "base/aligned.h"
 #include "base/thread_pool.h"
+#include "experts/store.h"
 #include "gguf/file.h"
 #include "graph/program.h"
 #include "kernels/table.h"
@@ -43,6 +44,8 @@ class Engine {
   const Program& program() const { return program_; }
   int threads() const { return pool_.size(); }
   kernels::Isa isa() const { return kernels_->isa; }
+  // The experts, where they are streamed; nullptr where all are loaded. Between steps.
+  experts::Store* experts() { return experts_.get(); }
   // Nanoseconds each operator has taken in all steps so far.
   const std::vector<uint64_t>& op_ns() const { return op_ns_; }
   uint64_t steps() const { return steps_; }
@@ -51,11 +54,12 @@ class Engine {
   std::vector<Run> runs(std::span<const int32_t> sequences) const;
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
              std::span<const int32_t> rows) const;
-  bool execute(Step& step, const std::function<bool()>& interrupted);
+  bool execute(Step& step);
 
   Program program_;
   const kernels::Table* kernels_;
   ThreadPool pool_;
+  std::unique_ptr<experts::Store> experts_;  // nullptr: all are loaded
   std::unique_ptr<kv::KvCache> kv_;
   AlignedBuffer activations_, scratch_, logits_;
   std::vector<float*> buffers_;

@@ -97,15 +97,30 @@ void GatedFfn::gate_up(Worker& worker, const float* x, std::span<const Group> gr
       });
 }
 
+// The pairs of a group follow each other; those of its neighbours in the list need not.
+void GatedFfn::quantise_hidden(Worker& worker, std::span<const Group> groups,
+                               uint8_t* memory) const {
+  const float* hidden = reinterpret_cast<const float*>(memory + gate_);
+  size_t pairs = 0, base = 0;
+  for (const Group& g : groups) pairs += g.tokens;
+  const Range own = worker.share(pairs);
+  for (const Group& g : groups) {
+    const size_t begin = std::max(own.begin, base), end = std::min(own.end, base + g.tokens);
+    if (begin < end) {
+      hidden_.fill(worker.kernels(), hidden, g.first_pair + begin - base, g.first_pair + end - base,
+                   memory + hidden_memory_);
+    }
+    base += g.tokens;
+  }
+}
+
 void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups, float* out,
                    uint8_t* memory) const {
   gate_up(worker, x, groups, memory);
   worker.barrier();
   const float* hidden = reinterpret_cast<const float*>(memory + gate_);
-  size_t pairs = 0;
-  for (const Group& g : groups) pairs += g.tokens;
   if (hidden_.quantised()) {
-    hidden_.fill_shared(worker, hidden, pairs, memory + hidden_memory_);
+    quantise_hidden(worker, groups, memory);
     worker.barrier();
   }
   share_panels(

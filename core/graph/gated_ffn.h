@@ -17,6 +17,7 @@ class GatedFfn {
     const int32_t* row_index = nullptr;  // rows of x; nullptr: 0..tokens-1
     size_t tokens = 0;
     size_t first_pair = 0;
+    uint32_t number = 0;  // of the network, for whoever made the group
   };
 
   GatedFfn() = default;
@@ -41,6 +42,7 @@ class GatedFfn {
  private:
   void gate_up(Worker& worker, const float* x, std::span<const Group> groups,
                uint8_t* memory) const;
+  void quantise_hidden(Worker& worker, std::span<const Group> groups, uint8_t* memory) const;
 
   kernels::Activation act_ = kernels::Activation::Silu;
   size_t d_model_ = 0, d_ff_ = 0;

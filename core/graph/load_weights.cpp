@@ -1,14 +1,16 @@
 // Packs weights from the mapped file into memory, or reads those that lie packed in it, on all
 // threads.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <set>
 
 #include "base/error.h"
 #include "cpu/node_memory.h"
+#include "experts/record.h"
 #include "gguf/report.h"
-#include "graph/record.h"
 #include "graph/weights.h"
 #include "io/residency.h"
 
@@ -26,7 +28,8 @@ constexpr size_t kJobsAhead = 32;
 
 std::vector<WeightStore::Job> WeightStore::jobs() {
   std::vector<Job> jobs;
-  for (const uint32_t index : stored_) {
+  // What is streamed past the page cache is in memory by now.
+  for (const uint32_t index : streaming_ ? std::set<uint32_t>() : stored_) {
     const gguf::TensorInfo& tensor = file_->stored()[index];
     const std::span<const uint8_t> all(tensor.data, tensor.bytes);
     io::advise_huge(all);
@@ -100,16 +103,70 @@ void WeightStore::place(const std::vector<int>& nodes) {
   }
 }
 
-void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes,
+void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::ReadQueue* queue,
                        const std::function<void(size_t, size_t)>& progress) {
-  memory_ = AlignedBuffer(packed_bytes_, "the packed weights");
+  size_t stored = 0;
+  for (const uint32_t index : stored_) {
+    if (streaming_) stored += round_up(file_->stored()[index].bytes, io::kReadAlign);
+  }
+  // Packed panels first, then stored tensors in their order.
+  memory_ = AlignedBuffer(round_up(packed_bytes_, io::kReadAlign) + stored, "the packed weights");
   if (!nodes.empty()) place(nodes);
   backing_ = std::make_unique<Backing>(memory_.data(), memory_.size(), pool.size());
   for (auto& entry : declared_) {
     if (entry->source) entry->weight.first.data = memory_.data() + entry->offset;
   }
+  if (queue) read_stored(*queue, progress);
+  pack_all(pool, progress);
+  backing_->finish();
+  // The source of what was packed is not needed again, nor are the pages that show it.
+  for (const auto& entry : declared_) {
+    if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
+  }
+  for (const uint32_t index : stored_) {
+    if (file_->stored()[index].n_dims == 2) experts::check_records(*file_, index);
+  }
+}
+
+// Past the page cache, at the speed of the drive.
+void WeightStore::read_stored(io::ReadQueue& queue,
+                              const std::function<void(size_t, size_t)>& progress) {
+  size_t at = round_up(packed_bytes_, io::kReadAlign), done = 0;
+  for (const uint32_t index : stored_) {
+    const gguf::TensorInfo& tensor = file_->stored()[index];
+    if (tensor.offset % io::kReadAlign != 0) {
+      throw Error(ErrorKind::ModelFormat,
+                  gguf::printable(file_->paths()[tensor.shard], 4096) + ": tensor '" +
+                      gguf::printable(tensor.name) +
+                      "' does not begin on a page; convert the model again");
+    }
+    const size_t bytes = round_up(tensor.bytes, io::kReadAlign);
+    queue.read({.tag = index,
+                .file = static_cast<uint32_t>(tensor.shard),
+                .offset = tensor.offset,
+                .bytes = bytes,
+                .needed = tensor.bytes,
+                .out = memory_.data() + at});
+    for (auto& entry : declared_) {
+      if (!entry->packed || entry->packed->stored != index) continue;
+      entry->weight.first.data = memory_.data() + at + entry->packed->offset;
+    }
+    at += bytes;
+  }
+  std::array<io::Finished, 16> finished;
+  while (!queue.idle()) {
+    const size_t count = queue.collect(finished, std::chrono::milliseconds(100));
+    for (size_t i = 0; i < count; ++i) {
+      if (finished[i].error != 0) throw queue.failure(finished[i]);
+      done += file_->stored()[finished[i].tag].bytes;
+    }
+    progress(done, packed_bytes());
+  }
+}
+
+void WeightStore::pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
   const std::vector<Job> all = jobs();
-  std::atomic<size_t> next{0}, done{0}, ahead{0};
+  std::atomic<size_t> next{0}, done{streaming_ ? stored_bytes_ : 0}, ahead{0};
   std::mutex lock;
   std::exception_ptr given_up;
   pool.run([&](int thread) {
@@ -130,14 +187,6 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes,
     }
   });
   if (given_up) std::rethrow_exception(given_up);
-  backing_->finish();
-  // The source of what was packed is not needed again, nor are the pages that show it.
-  for (const auto& entry : declared_) {
-    if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
-  }
-  for (const uint32_t index : stored_) {
-    if (file_->stored()[index].n_dims == 2) check_records(*file_, index);
-  }
 }
 
 }  // namespace zs::graph

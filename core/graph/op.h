@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +15,10 @@
 #include "graph/weights.h"
 #include "kernels/table.h"
 #include "kv/cache.h"
+
+namespace zs::experts {
+class Store;
+}
 
 namespace zs::graph {
 
@@ -41,6 +47,22 @@ struct Step {
   uint8_t* shared = nullptr;                  // scratch of the running operator
   uint8_t* const* private_ = nullptr;         // scratch of each thread
   std::atomic<uint32_t>* counters = nullptr;  // zero at the start, one used per dynamic phase
+  experts::Store* experts = nullptr;          // where experts are streamed
+  std::function<bool()> interrupted;          // whether the caller wants the step to end
+  // Set by thread 0, seen by all behind the next barrier: the step ends with this operator.
+  bool given_up = false;
+  std::exception_ptr failure;  // why, if not because of interrupted()
+
+  // Thread 0: runs what may throw where nothing may.
+  template <class Fn>
+  void guard(Fn&& fn) {
+    try {
+      fn();
+    } catch (...) {
+      failure = std::current_exception();
+      given_up = true;
+    }
+  }
 };
 
 // One thread's view of a step.

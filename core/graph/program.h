@@ -7,10 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "experts/options.h"
 #include "gguf/file.h"
 #include "graph/op.h"
 #include "graph/planner.h"
 #include "graph/weights.h"
+#include "io/read_queue.h"
 #include "kernels/table.h"
 #include "kv/cache.h"
 
@@ -26,16 +28,22 @@ struct EngineOptions {
   size_t kv_tokens = 0;    // positions of all sequences together; 0: context
   kernels::KvType kv_type = kernels::KvType::F16;
   std::string isa;  // empty: the best the CPU has, or ZEROSTALL_ISA
+  // Experts are read as they are needed, into so many bytes; 0: all are loaded.
+  experts::Options experts;
+  io::QueueOptions reads;  // of experts; the paths are the model's
+  bool streaming() const { return experts.bytes > 0; }
 
   size_t cache_tokens() const { return kv_tokens > context ? kv_tokens : context; }
 };
 
 // Bytes.
 struct Memory {
-  size_t weights = 0;   // packed
+  size_t weights = 0;   // packed; without experts that are streamed
   size_t buffers = 0;   // activations between operators
   size_t scratch = 0;   // inside operators, and logits
   size_t kv_cache = 0;  // reserved; committed as sequences grow
+  // Experts that are streamed: what all of them would take, and the least that works.
+  size_t experts = 0, least_experts = 0;
 };
 
 class Program {

@@ -1,6 +1,9 @@
 // Looks tensors up and checks their shapes against the operator's.
 #include "graph/weights.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "gguf/types.h"
 
@@ -81,7 +84,11 @@ const PackedExperts& WeightStore::declare(const WeightRef& ref, const Source& so
   entry->weight.first.columns = source.columns;
   entry->weight.experts = experts;
   entry->weight.stride = entry->weight.first.bytes();
-  if (const auto* packed = file_->find_packed(ref.name, name.row_begin, name.row_end)) {
+  entry->packed = file_->find_packed(ref.name, name.row_begin, name.row_end);
+  entry->streamed = streaming_ && source.tensor->n_dims > 2;
+  if (entry->streamed) {
+    if (!entry->packed) need_raw(*source.tensor, user);
+  } else if (const auto* packed = entry->packed) {
     entry->weight.first.data = packed->data;
     entry->weight.stride = packed->stride;
     if (stored_.insert(packed->stored).second) {
@@ -122,6 +129,55 @@ const PackedExperts& WeightStore::experts(const WeightRef& ref, const std::strin
     throw Error(ErrorKind::InvalidRequest, user + "expert tensors are used whole, not in slices");
   }
   return declare(ref, source, user, experts);
+}
+
+const WeightStore::Declared& WeightStore::declared_of(const PackedExperts& weight) const {
+  return **std::find_if(declared_.begin(), declared_.end(),
+                        [&](const auto& entry) { return &entry->weight == &weight; });
+}
+
+std::optional<size_t> WeightStore::stream(const PackedExperts& gate, const PackedExperts& up,
+                                          const PackedExperts& down, size_t used,
+                                          const std::string& user) {
+  if (!streaming_) return std::nullopt;
+  experts::Layer& layer = expert_layers_.emplace_back();
+  layer.experts = gate.experts;
+  layer.used = used;
+  const std::array<const Declared*, 3> parts = {&declared_of(gate), &declared_of(up),
+                                                &declared_of(down)};
+  size_t end = 0;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    const Declared& entry = *parts[p];
+    experts::Part& part = layer.parts[p];
+    const PackedMatrix& m = entry.weight.first;
+    part.format = m.format;
+    part.rows = m.rows;
+    part.columns = m.columns;
+    part.file = static_cast<uint32_t>(entry.tensor->shard);
+    part.offset = entry.tensor->offset;
+    part.bytes = m.rows * quant::row_bytes(m.format, m.columns);
+    part.packed_at = entry.packed ? entry.packed->offset : round_up(end, 64);
+    end = part.packed_at + part.packed_bytes();
+  }
+  layer.slot_bytes = round_up(end, io::kReadAlign);
+  const gguf::PackedWeight* first = parts[0]->packed;
+  for (const Declared* entry : parts) {
+    if ((entry->packed ? entry->packed->stored : ~0u) != (first ? first->stored : ~0u)) {
+      throw Error(ErrorKind::ModelFormat,
+                  user + "expert tensors do not lie in one record; convert the model again");
+    }
+  }
+  if (!first) return expert_layers_.size() - 1;
+  const gguf::TensorInfo& records = file_->stored()[first->stored];
+  layer.record = true;
+  layer.file = static_cast<uint32_t>(records.shard);
+  layer.offset = records.offset;
+  layer.slot_bytes = first->stride;
+  if (layer.offset % io::kReadAlign != 0 || layer.slot_bytes % io::kReadAlign != 0) {
+    throw Error(ErrorKind::ModelFormat, user + "the records of tensor '" + records.name +
+                                            "' do not begin on pages; convert the model again");
+  }
+  return expert_layers_.size() - 1;
 }
 
 RawRows WeightStore::raw_rows(const WeightRef& ref, const std::string& user, size_t columns) {

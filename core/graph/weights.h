@@ -14,8 +14,10 @@
 #include "base/aligned.h"
 #include "base/backing.h"
 #include "base/thread_pool.h"
+#include "experts/layout.h"
 #include "gguf/file.h"
 #include "graph/tape.h"
+#include "io/read_queue.h"
 #include "quant/format.h"
 
 namespace zs::graph {
@@ -57,7 +59,10 @@ struct RawRows {
 
 class WeightStore {
  public:
-  explicit WeightStore(std::shared_ptr<const gguf::File> file) : file_(std::move(file)) {}
+  // `streaming`: experts stay in the file, and what else there is goes into memory of its own,
+  // which the system does not take back under pressure.
+  WeightStore(std::shared_ptr<const gguf::File> file, bool streaming)
+      : file_(std::move(file)), streaming_(streaming) {}
 
   // Declared while operators are built; data pointers are valid after load(). `rows` and
   // `columns` are what the operator needs (0: any). The results live as long as the store.
@@ -66,6 +71,11 @@ class WeightStore {
                              size_t columns);
   const PackedExperts& experts(const WeightRef& ref, const std::string& user, size_t experts,
                                size_t rows, size_t columns);
+  // Gate, up and down of a layer, each declared by experts(), when they are streamed: returns the
+  // layer's index in expert_layers(). nullopt: their data is in memory after load().
+  std::optional<size_t> stream(const PackedExperts& gate, const PackedExperts& up,
+                               const PackedExperts& down, size_t used, const std::string& user);
+  const std::vector<experts::Layer>& expert_layers() const { return expert_layers_; }
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
   // Converted to float at once.
   const float* vector(const WeightRef& ref, const std::string& user, size_t length);
@@ -80,7 +90,8 @@ class WeightStore {
   // `nodes`: the NUMA node of each thread, whose share of every matrix is then packed there;
   // empty: memory is the same to all. `progress(done, total)` is called from this thread now and
   // then and may throw to give up.
-  void load(ThreadPool& pool, const std::vector<int>& nodes,
+  // `queue` reads what lies packed in the file, where experts are streamed.
+  void load(ThreadPool& pool, const std::vector<int>& nodes, io::ReadQueue* queue,
             const std::function<void(size_t, size_t)>& progress);
   // The pages of what was packed; after load().
   Backing& backing() { return *backing_; }
@@ -90,6 +101,8 @@ class WeightStore {
     DeclaredWeight name;
     PackedExperts weight;
     const gguf::TensorInfo* tensor = nullptr;
+    const gguf::PackedWeight* packed = nullptr;  // as it lies in a converted file
+    bool streamed = false;                       // experts that stay in the file
     // Where it must be packed; a weight that lies packed in the file has its data at once.
     const uint8_t* source = nullptr;
     size_t row_stride = 0;
@@ -113,10 +126,15 @@ class WeightStore {
   std::vector<Job> jobs();
   void run(const Job& job, int thread);
   void place(const std::vector<int>& nodes);
+  void read_stored(io::ReadQueue& queue, const std::function<void(size_t, size_t)>& progress);
+  void pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
+  const Declared& declared_of(const PackedExperts& weight) const;
 
   std::shared_ptr<const gguf::File> file_;
   std::vector<std::unique_ptr<Declared>> declared_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
+  bool streaming_;
+  std::vector<experts::Layer> expert_layers_;
   std::set<uint32_t> stored_;  // tensors of a converted file that are used, by index
   std::set<std::string> used_raw_;
   size_t packed_bytes_ = 0, stored_bytes_ = 0;

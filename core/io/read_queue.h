@@ -75,6 +75,8 @@ class ReadQueue {
   // called now and then (with a timeout of 0) while records are under way.
   size_t collect(std::span<Finished> out, std::chrono::microseconds timeout);
 
+  // Of a file of the model, or behind them of a mirror's.
+  std::string path(size_t file) const;
   // What a record failed of, to be thrown: Storage, with file and offset.
   Error failure(const Finished& finished) const;
 
@@ -121,7 +123,6 @@ class ReadQueue {
   void fail(uint32_t state, const Piece& piece, int error);
   bool retry(uint32_t piece, int error);
   void warn(size_t mirror, int error);
-  std::string path(size_t file) const;
   void count_time();
 
   std::vector<std::string> paths_;  // of all copies

@@ -188,10 +188,11 @@ def rope(isa: str, mode: str, x: Annotated[NDArray[numpy.float32], dict(shape=(N
     Rotates the first len(table) values of one head by (cos, sin) pairs; mode neox or normal.
     """
 
-def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16') -> dict[str, int]:
+def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: bool = False) -> dict[str, int]:
     """
     What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and
-    kv_cache. Raises what Engine raises.
+    kv_cache; if streaming, the weights without experts, what all experts would take and
+    least_experts, the smallest room for them that works. Raises what Engine raises.
     """
 
 def plan_weights(file: GgufFile, tape: object) -> tuple[list[tuple[str, int, int, int]], set[str]]:
@@ -206,7 +207,7 @@ class Engine:
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
     """
 
-    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False) -> None:
+    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False, streaming: dict[str, Any] | None = None) -> None:
         """
         Compile a zerostall.tape.Tape over a model file and pack its weights.
 
@@ -215,7 +216,8 @@ class Engine:
         in bytes while packing. cpus: the CPU that each thread stays on (the first is the
         caller's, during a step only); None: threads may move. nodes: the NUMA node of each,
         to which its share of every weight is bound; None: memory is the same to all. uneven:
-        some cores are slower, so threads take work as they finish. Raises ModelFormatError,
+        some cores are slower, so threads take work as they finish. streaming: experts are
+        read as they are needed (engine/streaming.py lists the keys). Raises ModelFormatError,
         UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
         """
 
@@ -243,6 +245,17 @@ class Engine:
         """
         Finish arranging the weights' memory, which steps otherwise do little by little after
         a load; measure speed after it.
+        """
+
+    def stream_stats(self) -> dict[str, int]:
+        """
+        Counters of streamed experts since the load (core/experts/options.h); empty if none are.
+        """
+
+    def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]:
+        """
+        Demands since the last call, if streaming was told to trace: (step, layer, experts,
+        tokens routed to each, a letter for each: h hit, s shadow, m miss).
         """
 
     def describe(self) -> list[dict[str, Any]]:

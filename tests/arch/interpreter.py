@@ -145,7 +145,7 @@ class Interpreter:
 
     def moe(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
         x, at = inputs[0], op.attrs
-        router, selection_bias, gate, up, down = weights
+        router, selection_bias, gate, up, down, *_ = weights
         scores = x @ router.T
         if at["gating"] == "sigmoid":
             scores = sigmoid(scores)

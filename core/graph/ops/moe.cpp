@@ -2,7 +2,9 @@
 // add their results in router order, so that the sum does not depend on who finished first.
 #include <algorithm>
 
+#include "graph/expert_waves.h"
 #include "graph/gated_ffn.h"
+#include "graph/lookahead.h"
 #include "graph/router.h"
 
 namespace zs::graph {
@@ -13,7 +15,7 @@ constexpr int64_t kMaxExperts = 1 << 16;
 class Moe final : public Op {
  public:
   explicit Moe(BuildContext& build) : max_tokens_(build.max_tokens) {
-    build.arity(1, 1, 5, 5);
+    build.arity(1, 1, 5, 5 + Lookahead::kWeights);
     in_ = build.input(0);
     out_ = build.output(0);
     const size_t d_model = build.input_width(0);
@@ -26,6 +28,12 @@ class Moe final : public Op {
     down_ = &build.experts(4, rule_.experts, d_model, gate_->first.rows);
     route_plan_ = ActivationPlan(d_model, max_tokens_);
     route_plan_.need(router_->format);
+    const auto layer = build.weights.stream(*gate_, *up_, *down_, rule_.used, build.attrs.where());
+    streamed_ = layer.has_value();
+    if (streamed_) {
+      waves_ = ExpertWaves(*layer, gate_->first, up_->first, down_->first);
+      lookahead_ = Lookahead(build, 5, rule_, *layer + 1);
+    }
     const size_t pairs = max_tokens_ * rule_.used;
     ffn_ = GatedFfn({gate_->first, up_->first, down_->first, nullptr, 0, 0},
                     parse_activation(build), max_tokens_, pairs);
@@ -53,13 +61,21 @@ class Moe final : public Op {
     worker.barrier();
     choose(worker, logits);
     worker.barrier();
-    if (worker.thread == 0) group(tokens, shared);
+    if (worker.thread == 0) {
+      group(tokens, shared);
+      if (streamed_) waves_.demand(worker, groups(shared), shared + waves_memory_);
+    }
     worker.barrier();
-    const auto* groups = at<GatedFfn::Group>(shared, groups_);
-    const size_t count = *at<size_t>(shared, group_count_);
     float* results = at<float>(shared, results_);
-    ffn_.run(worker, x, {groups, count}, results, shared + ffn_memory_);
-    worker.barrier();
+    if (streamed_) {
+      lookahead_.run(worker, x, shared + lookahead_memory_);
+      waves_.run(worker, ffn_, x, groups(shared), results, shared + ffn_memory_,
+                 shared + waves_memory_);
+      if (worker.step.given_up) return;
+    } else {
+      ffn_.run(worker, x, groups(shared), results, shared + ffn_memory_);
+      worker.barrier();
+    }
     combine(worker, results);
   }
 
@@ -67,6 +83,10 @@ class Moe final : public Op {
   template <class T>
   static T* at(uint8_t* shared, size_t offset) {
     return reinterpret_cast<T*>(shared + offset);
+  }
+
+  std::span<GatedFfn::Group> groups(uint8_t* shared) const {
+    return {at<GatedFfn::Group>(shared, groups_), *at<size_t>(shared, group_count_)};
   }
 
   void read_rule(BuildContext& build) {
@@ -99,6 +119,9 @@ class Moe final : public Op {
     groups_ = take(rule_.experts * sizeof(GatedFfn::Group));
     group_count_ = take(sizeof(size_t));
     results_ = take(pairs * d_model * sizeof(float));
+    if (!streamed_) return;
+    waves_memory_ = take(waves_.shared_scratch());
+    lookahead_memory_ = take(lookahead_.shared_scratch());
   }
 
   void choose(Worker& worker, const float* logits) const {
@@ -125,8 +148,13 @@ class Moe final : public Op {
     auto* groups = at<GatedFfn::Group>(shared, groups_);
     for (size_t e = 0; e < rule_.experts; ++e) {
       if (start[e + 1] > 0) {
-        new (&groups[count++]) GatedFfn::Group{gate_->at(e),        up_->at(e),   down_->at(e),
-                                               token_of + start[e], start[e + 1], start[e]};
+        new (&groups[count++]) GatedFfn::Group{gate_->at(e),
+                                               up_->at(e),
+                                               down_->at(e),
+                                               token_of + start[e],
+                                               start[e + 1],
+                                               start[e],
+                                               static_cast<uint32_t>(e)};
       }
       start[e + 1] += start[e];
     }
@@ -166,9 +194,13 @@ class Moe final : public Op {
   const PackedExperts *gate_, *up_, *down_;
   ActivationPlan route_plan_;
   GatedFfn ffn_;
+  bool streamed_ = false;  // experts are read as they are needed
+  ExpertWaves waves_;
+  Lookahead lookahead_;
   // Offsets in the shared scratch.
   size_t route_ = 0, ffn_memory_ = 0, logits_ = 0, chosen_ = 0, weights_ = 0, pair_of_ = 0,
-         token_of_ = 0, starts_ = 0, groups_ = 0, group_count_ = 0, results_ = 0, end_ = 0;
+         token_of_ = 0, starts_ = 0, groups_ = 0, group_count_ = 0, results_ = 0, waves_memory_ = 0,
+         lookahead_memory_ = 0, end_ = 0;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerostall.engine.cpus import cgroup_folders
+from zerostall.engine.streaming import RESERVE_PART, reserve
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
 if TYPE_CHECKING:
@@ -52,24 +53,37 @@ class Footprint:
     weights: int
     kv_per_token: int
     scratch: int
+    experts: int = 0  # that are streamed: all of them, not counted in `weights`
+    least_experts: int = 0  # the smallest room for them that works
 
     def total(self, context: int) -> int:
-        """Bytes with one sequence of `context` tokens."""
-        return self.weights + self.kv_per_token * context + self.scratch
+        """Bytes with one sequence of `context` tokens; of streamed experts the least."""
+        return self.weights + self.kv_per_token * context + self.scratch + self.least_experts
 
     def describe(self, context: int) -> str:
         """The total and its parts, for messages."""
+        experts = (
+            f", the experts of one token {show_bytes(self.least_experts)}" if self.experts else ""
+        )
         return (
-            f"{show_bytes(self.total(context))} (weights {show_bytes(self.weights)}, KV cache of "
-            f"{context} tokens {show_bytes(self.kv_per_token * context)}, "
+            f"{show_bytes(self.total(context))} (weights {show_bytes(self.weights)}{experts}, "
+            f"KV cache of {context} tokens {show_bytes(self.kv_per_token * context)}, "
             f"scratch {show_bytes(self.scratch)})"
         )
 
 
 def footprint(
-    file: GgufFile, tape: Tape, context: int, max_batch: int, kv_type: str, threads: int
+    file: GgufFile,
+    tape: Tape,
+    context: int,
+    max_batch: int,
+    kv_type: str,
+    threads: int,
+    streaming: bool = False,
 ) -> Footprint:
     """What the engine will take for contexts of up to `context` tokens, without loading.
+
+    If streaming, experts stay in the file but for those there is room for.
 
     Raises:
         ModelFormatError, UnsupportedModelError: the tape does not fit the file.
@@ -83,25 +97,40 @@ def footprint(
         context=context,
         max_batch=min(max_batch, context),
         kv_type=kv_type,
+        streaming=streaming,
     )
     pages = -(-context // PAGE)
     return Footprint(
         memory["weights"],
         memory["kv_cache"] // (pages * PAGE),
         memory["buffers"] + memory["scratch"],
+        memory["experts"],
+        memory["least_experts"],
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to load with: positions of one sequence, and of all sequences together."""
+    """How much to load with.
+
+    Attributes:
+        context: positions of one sequence.
+        kv_tokens: positions of all sequences together.
+        expert_bytes: room for experts, if they are streamed; None: all are loaded.
+    """
 
     context: int
     kv_tokens: int
+    expert_bytes: int | None = None
 
 
 def make_plan(
-    need: Footprint, model_context: int, ctx: int | None, ram: int | None, name: str
+    need: Footprint,
+    model_context: int,
+    ctx: int | None,
+    ram: int | None,
+    name: str,
+    streamed: Footprint | None = None,
 ) -> Plan:
     """The context length to load with, and how many sequences of it may run at once.
 
@@ -110,8 +139,10 @@ def make_plan(
         model_context: the longest context the model was made for.
         ctx: what the caller asked for; None lets this function choose: 4096, or the model's
             own if that is shorter, halved until it fits.
-        ram: the caller's budget in bytes; None means what the machine has available now.
+        ram: the caller's budget in bytes for the whole process; None means what the machine has
+            available now.
         name: the model's name, for messages.
+        streamed: what the model takes if its experts are streamed; None if it has none.
 
     Raises:
         InvalidRequestError: ctx is not between 1 and the model's context.
@@ -126,21 +157,43 @@ def make_plan(
     context = ctx or min(model_context, DEFAULT_CONTEXT)
     if budget is None or need.total(context) <= budget:
         return Plan(context, _kv_tokens(need, context, budget))
+    aside = 0
+    if streamed is not None:
+        need = streamed
+        aside = reserve(budget)
+        if need.total(context) + aside <= budget:
+            return _stream(need, context, budget - aside)
     smallest = ctx or min(model_context, SMALLEST_CONTEXT)
     while ctx is None and context > smallest:
         context = max(smallest, context // 2)
-        if need.total(context) <= budget:
+        if need.total(context) + aside <= budget:
+            if streamed is not None:
+                return _stream(need, context, budget - aside)
             return Plan(context, _kv_tokens(need, context, budget))
     limit = f"ram is {show_bytes(budget)}" if ram else f"{show_bytes(budget)} are available"
-    remedy = f"the smallest ram that works is {need.total(smallest)} bytes"
+    remedy = f"the smallest ram that works is {_least(need, smallest, streamed is not None)} bytes"
     if ctx is None or ctx <= SMALLEST_CONTEXT:
         remedy += f" (with ctx={smallest}); or take a smaller model or quantisation"
     else:
         least = min(model_context, SMALLEST_CONTEXT)
-        remedy += f" with ctx={ctx}, {need.total(least)} bytes with ctx={least}"
+        remedy += (
+            f" with ctx={ctx}, {_least(need, least, streamed is not None)} bytes with ctx={least}"
+        )
     if ram is None:
         remedy += "; free memory, or set ram to override this check"
     raise OutOfBudgetError(f"{name} needs {need.describe(smallest)}, but {limit}: {remedy}")
+
+
+def _stream(need: Footprint, context: int, room: int) -> Plan:
+    """One sequence; what it leaves is for experts."""
+    experts = room - (need.total(context) - need.least_experts)
+    return Plan(context, context, min(experts, need.experts))
+
+
+def _least(need: Footprint, context: int, streamed: bool) -> int:
+    """The smallest budget that holds the model and, if it is streamed, leaves the reserve."""
+    total = need.total(context)
+    return total + (total - 1) // (RESERVE_PART - 1) if streamed else total
 
 
 def _kv_tokens(need: Footprint, context: int, budget: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from zerostall.engine.budget import (
 )
 from zerostall.engine.cpus import place_threads
 from zerostall.engine.session import Turns
+from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ModelFormatError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Options:
     isa: str | None = None
     max_batch: int = MAX_BATCH
     pin: bool | None = None
+    streaming: Streaming = field(default_factory=Streaming)
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -87,8 +89,20 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess)
     placement = place_threads(options.threads, options.pin)
-    need = footprint(file, model.tape, guess, options.max_batch, options.kv_type, placement.threads)
-    plan = make_plan(need, model.context_length, options.ctx, ram, path.name)
+    need, streamed = (
+        footprint(
+            file, model.tape, guess, options.max_batch, options.kv_type, placement.threads, stream
+        )
+        for stream in (False, True)
+    )
+    plan = make_plan(
+        need,
+        model.context_length,
+        options.ctx,
+        ram,
+        path.name,
+        streamed if streamed.experts else None,
+    )
     if plan.context != guess:
         model = arch.load(file, plan.context)  # rope tables may depend on it
     tokenizer = load_tokenizer(file)
@@ -140,5 +154,8 @@ def start_engine(
         kv_tokens=plan.kv_tokens,
         kv_type=options.kv_type,
         isa=options.isa,
+        streaming=None
+        if plan.expert_bytes is None
+        else options.streaming.to_core(plan.expert_bytes, file.paths),
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )

@@ -271,6 +271,7 @@ class Decoder:
                 self.b.weight(f"{blk}.ffn_gate_exps.weight", into),
                 self.b.weight(f"{blk}.ffn_up_exps.weight", into),
                 self.b.weight(f"{blk}.ffn_down_exps.weight", out),
+                *self.lookahead(layer),
             ],
             [self.width],
             experts=count,
@@ -287,6 +288,22 @@ class Decoder:
         if gate is not None:
             (shared,) = self.tape.add("sigmoid_gate", [shared, gate], widths=[self.width])
         return self.add(y, shared, 1.0)
+
+    def lookahead(self, layer: int) -> list[Weight | None]:
+        """What guesses the next layer's experts: this layer's norm, then its norm and router.
+
+        Empty where the next layer has no experts, or the input of experts is no `ffn_norm`.
+        """
+        norms = [f"blk.{i}.ffn_norm.weight" for i in (layer, layer + 1)]
+        router = f"blk.{layer + 1}.ffn_gate_inp.weight"
+        if self.norm_kind != "rms_norm" or not all(map(self.b.has, [*norms, router])):
+            return []
+        count = self.b.shape(router)[0]
+        return [
+            *(self.b.weight(norm, (self.width,)) for norm in norms),
+            self.b.weight(router, (count, self.width)),
+            self.b.optional(f"blk.{layer + 1}.exp_probs_b.bias", (count,)),
+        ]
 
     def linear(self, name: str, x: int, width: int) -> int:
         """x W^T, plus the bias where the file has one."""

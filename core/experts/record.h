@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
+#include "experts/layout.h"
 #include "gguf/file.h"
 
-namespace zs::graph {
+namespace zs::experts {
 
 // The Unified Tensor Header, little endian; docs/guides/formats.md describes the fields.
 struct RecordHeader {
@@ -31,4 +33,7 @@ inline constexpr uint16_t kInterleavedRows = 1;  // flag
 // Throws ModelFormat naming tensor, expert and field. Reads a page of each record.
 void check_records(const gguf::File& file, uint32_t stored);
 
-}  // namespace zs::graph
+// What is wrong with a record that was read as `expert` of `layer`; empty if nothing.
+std::string fault_of(const uint8_t* record, const Layer& layer, uint32_t expert);
+
+}  // namespace zs::experts

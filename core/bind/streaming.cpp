@@ -1,0 +1,92 @@
+// What Python says of streaming, and what it wants to know.
+#include "bind/streaming.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "base/error.h"
+#include "bind/dict_options.h"
+#include "bind/reader_options.h"
+
+namespace nb = nanobind;
+
+namespace zs::bind {
+namespace {
+
+experts::Policy policy_named(const std::string& name) {
+  if (name == "lrfu") return experts::Policy::Lrfu;
+  if (name == "lru") return experts::Policy::Lru;
+  if (name == "lfu") return experts::Policy::Lfu;
+  throw Error(ErrorKind::InvalidRequest, "policy is '" + name + "', expected lrfu, lru or lfu");
+}
+
+}  // namespace
+
+void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
+  DictOptions from(streaming);
+  experts::Options& experts = options.experts;
+  experts.bytes = from.get<size_t>("bytes", 0);
+  experts.policy = policy_named(from.get<std::string>("policy", "lrfu"));
+  experts.half_life = from.get("half_life", experts.half_life);
+  experts.speculate = from.get("speculate", experts.speculate);
+  experts.trace = from.get("trace", experts.trace);
+  io::QueueOptions& reads = options.reads;
+  reads.reader.kind = io::reader_kind(from.get<std::string>("io", "auto"));
+  reads.reader.depth = from.get("depth", reads.reader.depth);
+  reads.reader.direct = from.get("direct", reads.reader.direct);
+  reads.reader.cpus = from.get("cpus", std::vector<int>());
+  reads.request_bytes = from.get("request_bytes", reads.request_bytes);
+  for (const auto& mirror : from.get("mirrors", std::vector<std::vector<std::string>>())) {
+    reads.mirrors.push_back(mirror);
+  }
+  const nb::dict none;
+  const auto throttle = from.get("throttle", none), faults = from.get("faults", none);
+  if (nb::len(throttle) > 0) reads.reader.throttle = throttle_from(throttle);
+  if (nb::len(faults) > 0) reads.reader.faults = faults_from(faults);
+  from.refuse_others("streaming");
+  if (experts.bytes == 0) {
+    throw Error(ErrorKind::InvalidRequest, "streaming needs bytes for experts, above 0");
+  }
+  if (!(experts.half_life > 0)) {
+    throw Error(ErrorKind::InvalidRequest, "half_life is not above 0 steps");
+  }
+}
+
+nb::dict stats_dict(const experts::Stats& s) {
+  nb::dict d;
+  d["demanded"] = s.demanded;
+  d["hits"] = s.hits;
+  d["shadow_hits"] = s.shadow_hits;
+  d["misses"] = s.misses;
+  d["speculated"] = s.speculated;
+  d["wasted"] = s.wasted;
+  d["predicted"] = s.predicted;
+  d["foreseen"] = s.foreseen;
+  d["evictions"] = s.evictions;
+  d["bytes_read"] = s.bytes_read;
+  d["bytes_wasted"] = s.bytes_wasted;
+  d["stall_ns"] = s.stall_ns;
+  d["read_ns"] = s.read_ns;
+  d["slots"] = s.slots;
+  d["resident"] = s.resident;
+  return d;
+}
+
+nb::list trace_list(const std::vector<experts::TraceEvent>& events) {
+  nb::list lines;
+  for (size_t i = 0; i < events.size();) {
+    nb::list experts, tokens;
+    std::string outcomes;
+    const auto& first = events[i];
+    for (; i < events.size() && events[i].step == first.step && events[i].layer == first.layer;
+         ++i) {
+      experts.append(events[i].expert);
+      tokens.append(events[i].tokens);
+      outcomes += "hsm"[static_cast<int>(events[i].outcome)];
+    }
+    lines.append(nb::make_tuple(first.step, first.layer, experts, tokens, outcomes));
+  }
+  return lines;
+}
+
+}  // namespace zs::bind

@@ -1,0 +1,20 @@
+// Streaming of experts, from Python and back.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include "experts/store.h"
+#include "graph/program.h"
+
+namespace zs::bind {
+
+// Sets options.experts and options.reads from a dict whose keys engine/streaming.py lists. Throws
+// InvalidRequest for one that is not known.
+void read_streaming(const nanobind::dict& streaming, graph::EngineOptions& options);
+
+nanobind::dict stats_dict(const experts::Stats& stats);
+
+// [(step, layer, [expert], [tokens], "hsm"), ...]
+nanobind::list trace_list(const std::vector<experts::TraceEvent>& events);
+
+}  // namespace zs::bind

@@ -1,0 +1,48 @@
+// How experts are kept in memory and read, and what came of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace zs::experts {
+
+enum class Policy : uint8_t { Lrfu, Lru, Lfu };
+
+struct Options {
+  size_t bytes = 0;  // of memory for experts, reads under way included
+  Policy policy = Policy::Lrfu;
+  double half_life = 256;  // steps after which a demand counts half (Lrfu)
+  bool speculate = true;   // read what the next layer is likely to want
+  bool trace = false;      // record every demand
+};
+
+// Since the model was loaded. A demand is one expert that a layer of one step needs.
+struct Stats {
+  uint64_t demanded = 0;      // = hits + shadow_hits + misses
+  uint64_t hits = 0;          // resident
+  uint64_t shadow_hits = 0;   // read or being read because it was predicted
+  uint64_t misses = 0;        // read because it was demanded
+  uint64_t speculated = 0;    // reads begun for a prediction
+  uint64_t wasted = 0;        // of those, dropped unused after they were read
+  uint64_t predicted = 0;     // experts that predictions named (as many as a layer then demanded)
+  uint64_t foreseen = 0;      // of those, demanded
+  uint64_t evictions = 0;     // resident experts that made room
+  uint64_t bytes_read = 0;    // by experts, in whole pages
+  uint64_t bytes_wasted = 0;  // of those, for nothing
+  uint64_t stall_ns = 0;      // time the workers had nothing to do but wait for bytes
+  uint64_t read_ns = 0;       // time with at least one read under way
+  uint64_t slots = 0;         // experts that fit into memory now
+  uint64_t resident = 0;      // experts in memory
+};
+
+enum class Outcome : uint8_t { Hit, Shadow, Miss };
+
+struct TraceEvent {
+  uint32_t step;
+  uint16_t layer, expert;
+  uint32_t tokens;  // routed to the expert
+  Outcome outcome;
+};
+
+}  // namespace zs::experts

@@ -1,0 +1,307 @@
+// Demand, arrival and residency; store_reads.cpp has what concerns the drive.
+#include "experts/store.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "quant/format.h"
+
+namespace zs::experts {
+namespace {
+
+// Slots for reads under way: enough to keep a deep queue busy, few enough to cost no hits.
+constexpr size_t kSlotsPerShadow = 24;
+constexpr size_t kMostShadow = 64;
+// A step of more tokens than this is a prompt's: most experts of a layer are wanted.
+constexpr size_t kDecodeTokens = 8;
+constexpr int32_t kNoToken = -1;
+
+size_t aligned_span(uint64_t offset, uint64_t bytes) {
+  const uint64_t begin = offset / io::kReadAlign * io::kReadAlign;
+  return round_up(offset + bytes - begin, io::kReadAlign);
+}
+
+// The most that one expert's raw rows take, read in whole pages.
+size_t staging_bytes(const Layer& layer) {
+  if (layer.record) return 0;
+  size_t total = 0;
+  for (const Part& part : layer.parts) {
+    total += round_up(part.bytes, io::kReadAlign) + 2 * io::kReadAlign;
+  }
+  return total;
+}
+
+// Experts of one size, over all layers.
+struct SizeClass {
+  size_t slot_bytes, staging;
+  size_t experts = 0;
+  size_t used = 0;       // by one token, in all layers
+  size_t most_used = 0;  // in one layer
+
+  size_t shadow(size_t slots) const {
+    return std::clamp(slots / kSlotsPerShadow, most_used, std::max(kMostShadow, most_used));
+  }
+  size_t bytes(size_t slots) const { return slots * slot_bytes + shadow(slots) * staging; }
+  size_t least() const { return bytes(used + most_used); }
+  size_t all() const { return bytes(experts + std::max(kMostShadow, most_used)); }
+  size_t slots_in(size_t budget) const {
+    size_t slots = budget / slot_bytes;
+    while (slots > 0 && bytes(slots) > budget) --slots;
+    return std::min(slots, experts + shadow(slots));
+  }
+};
+
+std::vector<SizeClass> classify(const std::vector<Layer>& layers, std::vector<uint8_t>* of_layer) {
+  std::vector<SizeClass> classes;
+  for (const Layer& layer : layers) {
+    const size_t staging = staging_bytes(layer);
+    auto it = std::find_if(classes.begin(), classes.end(), [&](const SizeClass& c) {
+      return c.slot_bytes == layer.slot_bytes && c.staging == staging;
+    });
+    if (it == classes.end()) it = classes.insert(it, {layer.slot_bytes, staging});
+    it->experts += layer.experts;
+    it->used += layer.used;
+    it->most_used = std::max(it->most_used, layer.used);
+    if (of_layer) of_layer->push_back(static_cast<uint8_t>(it - classes.begin()));
+  }
+  return classes;
+}
+
+}  // namespace
+
+size_t bytes_of_all(const std::vector<Layer>& layers) {
+  size_t total = 0;
+  for (const SizeClass& c : classify(layers, nullptr)) total += c.all();
+  return total;
+}
+
+size_t least_bytes(const std::vector<Layer>& layers) {
+  size_t total = 0;
+  for (const SizeClass& c : classify(layers, nullptr)) total += c.least();
+  return total;
+}
+
+Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
+             const Options& options)
+    : layers_(std::move(layers)),
+      queue_(std::move(queue)),
+      options_(options),
+      scores_(0, options.policy, options.half_life),
+      speculator_(layers_.size() + 1) {
+  const std::vector<SizeClass> classes = classify(layers_, &size_of_);
+  const size_t least = least_bytes(layers_), all = bytes_of_all(layers_);
+  if (options.bytes < least) {
+    throw Error(ErrorKind::OutOfBudget, "experts get " + std::to_string(options.bytes) +
+                                            " bytes, but one token needs " + std::to_string(least) +
+                                            ": give more RAM");
+  }
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    first_.push_back(layer_of_.size());
+    layer_of_.insert(layer_of_.end(), layers_[i].experts, static_cast<uint16_t>(i));
+  }
+  experts_.resize(layer_of_.size());
+  named_.resize(layer_of_.size());
+  scores_ = Scores(layer_of_.size(), options.policy, options.half_life);
+  // What is beyond the least goes to the sizes as their experts need it.
+  const double share =
+      all > least ? std::min(1.0, double(options.bytes - least) / (all - least)) : 1;
+  for (const SizeClass& c : classes) {
+    const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
+    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging);
+  }
+  finished_.resize(64);
+}
+
+// Reads under way end before their memory goes.
+Store::~Store() {
+  queue_.reset();
+}
+
+Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each)
+    : shelf(slot_bytes, slots, shadow), staging_bytes(staging_each) {
+  if (staging_each == 0) return;
+  staging = AlignedBuffer(shadow * staging_each, "experts being read");
+  for (size_t i = 0; i < shadow; ++i) free_staging.push_back(static_cast<uint32_t>(i));
+}
+
+void Store::next_step(std::span<const int32_t> tokens) {
+  ++step_;
+  many_ = tokens.size() > kDecodeTokens;
+  token_ = tokens.size() == 1 ? tokens[0] : kNoToken;
+  scores_.next_step();
+  const uint64_t bytes = queue_->bytes_read(), ns = busy_ns();
+  speculator_.read(bytes - bytes_before_, ns - ns_before_);
+  bytes_before_ = bytes;
+  ns_before_ = ns;
+  // The first layer has no layer before it that could tell, but the token can.
+  running_ = layers_.size();
+  speculator_.idle_begins(running_, Speculator::Clock::now());
+  if (const auto known = first_experts_.find(token_); known != first_experts_.end()) {
+    predict(0, known->second);
+  }
+}
+
+void Store::begin_layer(size_t layer) {
+  speculator_.demand_begins(Speculator::Clock::now(), many_);
+  running_ = layer;
+  wishes_.clear();
+  if (layer == 0 && token_ != kNoToken) first_experts_[token_].clear();
+}
+
+void Store::demand(uint32_t number, size_t tokens) {
+  const ExpertId id = id_of(running_, number);
+  Expert& expert = experts_[id];
+  scores_.demand(id, tokens);
+  expert.demanded = true;
+  if (named_[id]) ++stats_.foreseen;
+  if (running_ == 0 && token_ != kNoToken) first_experts_[token_].push_back(number);
+  Outcome outcome = Outcome::Shadow;
+  if (expert.state == State::Absent) {
+    outcome = Outcome::Miss;
+    waiting_.push_back(id);
+  } else if (expert.resident) {
+    outcome = Outcome::Hit;
+    size_of(id).shelf.hold(expert.slot);
+  } else if (expert.predicted) {
+    expert.predicted = false;
+    std::erase(predictions_, id);
+    speculator_.judge(expert.rank, true);
+  }
+  if (expert.state == State::Resident || expert.state == State::Raw) {
+    ready_.push_back(id);
+  } else {
+    ++wanted_;
+    if (expert.state == State::Reading) hurry(id);
+  }
+  ++stats_.demanded;
+  ++(outcome == Outcome::Hit      ? stats_.hits
+     : outcome == Outcome::Shadow ? stats_.shadow_hits
+                                  : stats_.misses);
+  if (options_.trace) {
+    trace_.push_back({step_, static_cast<uint16_t>(running_), static_cast<uint16_t>(number),
+                      static_cast<uint32_t>(tokens), outcome});
+  }
+}
+
+void Store::start() {
+  forget_predictions(running_);
+  std::reverse(waiting_.begin(), waiting_.end());
+  start_waiting();
+  if (wanted_ == 0) speculator_.idle_begins(running_, Speculator::Clock::now());
+}
+
+size_t Store::collect(std::span<Arrival> arrivals, std::chrono::microseconds timeout) {
+  take_finished(std::chrono::microseconds(0));
+  if (ready_.empty() && wanted_ > 0) {
+    start_waiting();
+    const auto begun = Speculator::Clock::now();
+    take_finished(timeout);
+    stats_.stall_ns += std::chrono::nanoseconds(Speculator::Clock::now() - begun).count();
+  }
+  size_t count = 0;
+  for (; count < arrivals.size() && !ready_.empty(); ++count) {
+    arrivals[count] = arrival(ready_.back());
+    ready_.pop_back();
+    ++held_;
+  }
+  return count;
+}
+
+Store::Arrival Store::arrival(ExpertId id) {
+  const Expert& expert = experts_[id];
+  const Layer& layer = layers_[layer_of(id)];
+  Size& size = size_of(id);
+  Arrival arrival{static_cast<uint32_t>(id - first_[layer_of(id)]), size.shelf.at(expert.slot), {}};
+  if (expert.state != State::Raw) return arrival;
+  const uint8_t* staging = size.staging.data() + expert.staging * size.staging_bytes;
+  for (size_t p = 0; p < Layer::kParts; ++p) {
+    const Part& part = layer.parts[p];
+    const uint64_t offset = part.offset + arrival.expert * part.bytes;
+    arrival.raw[p] = staging + staged_at(layer, p) + offset % io::kReadAlign;
+  }
+  return arrival;
+}
+
+void Store::pack(size_t layer, const Arrival& arrival, size_t part_index, size_t panel_begin,
+                 size_t panel_end) const {
+  const Part& part = layers_[layer].parts[part_index];
+  const auto& traits = quant::traits(part.format);
+  const size_t row_bytes = quant::row_bytes(part.format, part.columns);
+  const size_t panel = quant::panel_bytes(part.format, part.columns);
+  for (size_t p = panel_begin; p < panel_end; ++p) {
+    const size_t row = p * quant::kPanelRows;
+    traits.pack(arrival.raw[part_index] + row * row_bytes, row_bytes,
+                static_cast<int>(std::min<size_t>(quant::kPanelRows, part.rows - row)),
+                part.columns / traits.block_values, arrival.slot + part.packed_at + p * panel);
+  }
+}
+
+// It stays until others deserve its place more.
+void Store::make_resident(ExpertId id) {
+  Expert& expert = experts_[id];
+  Size& size = size_of(id);
+  if (expert.staging != Shelf::kNone) size.free_staging.push_back(expert.staging);
+  expert.staging = Shelf::kNone;
+  expert.state = State::Resident;
+  expert.predicted = false;
+  expert.resident = true;
+  size.shelf.settle(expert.slot, scores_.key(id));
+}
+
+void Store::finish(size_t layer, uint32_t number) {
+  const ExpertId id = id_of(layer, number);
+  Expert& expert = experts_[id];
+  Shelf& shelf = size_of(id).shelf;
+  expert.demanded = false;
+  --held_;
+  bool stays = expert.resident || shelf.residents() < shelf.room();
+  if (!stays) {
+    // In a prompt, experts of later layers have not had their demand of this step yet: they are
+    // not to be compared.
+    const uint32_t least =
+        shelf.least([&](ExpertId owner) { return !many_ || layer_of(owner) <= layer; });
+    if (least != Shelf::kNone && shelf.key(least) <= scores_.key(id)) {
+      ++stats_.evictions;
+      drop(shelf.owner(least));
+      stays = true;
+    }
+  }
+  if (stays) {
+    make_resident(id);
+  } else {
+    drop(id);
+  }
+  start_waiting();
+}
+
+void Store::reset() {
+  for (const ExpertId id : waiting_) experts_[id].demanded = false;
+  waiting_.clear();
+  ready_.clear();
+  wishes_.clear();
+  for (ExpertId id = 0; id < experts_.size(); ++id) {
+    Expert& expert = experts_[id];
+    if (!expert.demanded) continue;
+    expert.demanded = false;
+    if (expert.resident) {
+      size_of(id).shelf.settle(expert.slot, scores_.key(id));
+    } else if (expert.state != State::Reading) {
+      drop(id);  // what is being read goes when it arrives
+    }
+  }
+  wanted_ = 0;
+  held_ = 0;
+}
+
+Stats Store::stats() const {
+  Stats stats = stats_;
+  stats.read_ns = busy_ns();
+  for (const Size& size : sizes_) {
+    stats.slots += size.shelf.count();
+    stats.resident += size.shelf.residents();
+  }
+  return stats;
+}
+
+}  // namespace zs::experts

@@ -1,0 +1,168 @@
+// The experts of a model that is larger than memory: which are resident, which are being read, and
+// what to read next. Belongs to one thread; others only read the slots of experts that arrived,
+// behind a barrier.
+//
+// An expert is absent, being read, raw (read, but not yet packed: files that are not converted) or
+// resident. Reads go to shadow slots; an expert that proves wanted is promoted by keeping its slot,
+// and the slot of the resident that deserves its place least becomes a shadow slot instead. So no
+// bytes are copied, and a prediction never evicts.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "experts/layout.h"
+#include "experts/options.h"
+#include "experts/scores.h"
+#include "experts/shelf.h"
+#include "experts/speculator.h"
+#include "io/read_queue.h"
+
+namespace zs::experts {
+
+// Bytes that `slots` experts of every size would take, and the least that work: those that one
+// token needs, and as many reads under way as one layer needs.
+size_t bytes_of_all(const std::vector<Layer>& layers);
+size_t least_bytes(const std::vector<Layer>& layers);
+
+class Store {
+ public:
+  // Throws OutOfBudget when options.bytes is less than least_bytes(layers).
+  Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue, const Options& options);
+  ~Store();
+
+  struct Arrival {
+    uint32_t expert;
+    uint8_t* slot;          // of the panels
+    const uint8_t* raw[3];  // rows to pack into the slot first; nullptr: packed
+  };
+
+  // A step over these tokens begins.
+  void next_step(std::span<const int32_t> tokens);
+
+  // What a layer needs, each expert once, with the number of tokens routed to it. start() then
+  // begins the reads; experts that are there arrive at once.
+  void begin_layer(size_t layer);
+  void demand(uint32_t expert, size_t tokens);
+  void start();
+  // Takes demanded experts that are there now. While all of them are still being read it waits,
+  // at most `timeout`; returns 0 then, and when none is left. Throws Storage if a read failed;
+  // then reset() before the next step.
+  size_t collect(std::span<Arrival> arrivals, std::chrono::microseconds timeout);
+  // Demanded experts that have not arrived.
+  size_t outstanding() const { return wanted_; }
+  // Packs panels of one part (0: gate, 1: up, 2: down) of an expert that arrived raw. Any thread.
+  void pack(size_t layer, const Arrival& arrival, size_t part, size_t panel_begin,
+            size_t panel_end) const;
+  // An expert has been packed, where it came raw, and computed: its slot may go.
+  void finish(size_t layer, uint32_t expert);
+  // What `layer` is likely to demand next, the likeliest first. Reads what is worth it.
+  void predict(size_t layer, std::span<const uint32_t> experts);
+  // After a step that ended early: nothing is demanded any more.
+  void reset();
+
+  // Reads the experts of the highest scores, as far as there is room, and waits for them.
+  // `progress(done, total)` counts experts and may throw to give up.
+  void warm(const std::function<void(size_t, size_t)>& progress);
+
+  const Layer& layer(size_t index) const { return layers_[index]; }
+  size_t layers() const { return layers_.size(); }
+  Scores& scores() { return scores_; }
+  Stats stats() const;
+  // Demands since the last call.
+  std::vector<TraceEvent> take_trace() { return std::exchange(trace_, {}); }
+  // For others to read with while no expert is under way.
+  io::ReadQueue& queue() { return *queue_; }
+  // Whether `expert` is in memory now.
+  bool resident(size_t layer, uint32_t expert) const {
+    return experts_[id_of(layer, expert)].state == State::Resident;
+  }
+
+  // Lets go of (or takes back) about `bytes` of memory; returns what it came to.
+  size_t shrink(size_t bytes);
+  size_t grow(size_t bytes);
+
+ private:
+  enum class State : uint8_t { Absent, Reading, Raw, Resident };
+  struct Expert {
+    uint32_t slot = Shelf::kNone;
+    uint32_t staging = Shelf::kNone;  // index, while Reading or Raw
+    State state = State::Absent;
+    uint8_t parts_left = 0;
+    uint8_t rank = 0;        // of the prediction
+    bool demanded = false;   // by the running layer, and not finished
+    bool resident = false;   // settled; not a shadow
+    bool predicted = false;  // read for a prediction that has not come true yet
+    bool failed = false;
+  };
+  // Experts of one size.
+  struct Size {
+    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging);
+    Shelf shelf;
+    size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
+    AlignedBuffer staging;
+    std::vector<uint32_t> free_staging;
+  };
+
+  ExpertId id_of(size_t layer, size_t expert) const {
+    return static_cast<ExpertId>(first_[layer] + expert);
+  }
+  uint64_t busy_ns() const { return queue_->counters().busy_us * 1000; }
+  size_t layer_of(ExpertId id) const { return layer_of_[id]; }
+  Size& size_of(ExpertId id) { return sizes_[size_of_[layer_of_[id]]]; }
+
+  static size_t staged_at(const Layer& layer, size_t part);
+  Arrival arrival(ExpertId id);
+  void make_resident(ExpertId id);
+  bool take_slot(ExpertId id, bool for_demand);
+  bool start_read(ExpertId id, bool predicted);
+  void hurry(ExpertId id);
+  void start_waiting();
+  void start_predicted();
+  void take_finished(std::chrono::microseconds timeout);
+  void arrived(ExpertId id);
+  Error damaged(ExpertId id, const std::string& fault) const;
+  void waste(ExpertId id);
+  void drop(ExpertId id);
+  bool cancel(ExpertId id);
+  bool drop_a_prediction(const Size& size);
+  void forget_predictions(size_t layer);
+
+  std::vector<Layer> layers_;
+  std::unique_ptr<io::ReadQueue> queue_;
+  Options options_;
+  Scores scores_;
+  Speculator speculator_;
+  std::vector<size_t> first_;       // expert 0 of each layer
+  std::vector<uint16_t> layer_of_;  // of each expert
+  std::vector<uint8_t> size_of_;    // of each layer
+  std::deque<Size> sizes_;
+  std::vector<Expert> experts_;
+  std::vector<ExpertId> waiting_;      // demanded, no slot yet; the next one last
+  std::vector<ExpertId> ready_;        // demanded and there, not collected
+  std::vector<ExpertId> predictions_;  // read or being read, the oldest first
+  std::vector<ExpertId> wishes_;       // predicted, not begun; the likeliest last
+  size_t wish_bytes_ = 0;              // that may still be read for them
+  std::vector<bool> named_;            // by the last prediction for each layer
+  size_t wanted_ = 0;                  // demanded, not arrived
+  size_t busy_ = 0;                    // experts being read
+  size_t held_ = 0;                    // demanded and there, not finished
+  size_t running_ = 0;                 // layer
+  int32_t token_ = -1;                 // of a step of one token
+  // The experts that a token's first layer wanted the last time.
+  std::unordered_map<int32_t, std::vector<uint32_t>> first_experts_;
+  bool many_ = false;  // the step is a prompt's
+  std::vector<io::Finished> finished_;
+  std::vector<TraceEvent> trace_;
+  Stats stats_;
+  uint64_t bytes_before_ = 0, ns_before_ = 0;
+  uint32_t step_ = 0;
+};
+
+}  // namespace zs::experts

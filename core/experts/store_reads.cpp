@@ -1,0 +1,315 @@
+// What the store asks of the drive: demanded experts first, then predictions as far as they pay.
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "experts/record.h"
+#include "experts/store.h"
+
+namespace zs::experts {
+namespace {
+
+// A read of the queue is a part of an expert; a record has one.
+constexpr uint32_t kTagParts = 4;
+
+// A window is worth a read when it holds at least this part of it.
+constexpr size_t kWindowParts = 2;
+
+}  // namespace
+
+// Where raw rows of a part lie in a staging buffer: on pages of their own.
+size_t Store::staged_at(const Layer& layer, size_t part) {
+  size_t at = 0;
+  for (size_t p = 0; p < part; ++p) {
+    at += round_up(layer.parts[p].bytes, io::kReadAlign) + 2 * io::kReadAlign;
+  }
+  return at;
+}
+
+bool Store::take_slot(ExpertId id, bool for_demand) {
+  Size& size = size_of(id);
+  Expert& expert = experts_[id];
+  const auto need = [&] {
+    return size.shelf.free() == 0 || (size.staging_bytes > 0 && size.free_staging.empty());
+  };
+  while (need() && for_demand && drop_a_prediction(size)) {
+  }
+  if (need()) {
+    // Slots come free as experts are finished and as dropped reads end; only when nothing of the
+    // kind is left must a resident go.
+    const bool staging_free = size.staging_bytes == 0 || !size.free_staging.empty();
+    if (!for_demand || busy_ + held_ + ready_.size() > 0 || !staging_free) return false;
+    const uint32_t least = size.shelf.least([](ExpertId) { return true; });
+    if (least == Shelf::kNone) return false;
+    ++stats_.evictions;
+    drop(size.shelf.owner(least));
+  }
+  expert.slot = size.shelf.take(id);
+  if (size.staging_bytes > 0) {
+    expert.staging = size.free_staging.back();
+    size.free_staging.pop_back();
+  }
+  return true;
+}
+
+bool Store::start_read(ExpertId id, bool predicted) {
+  if (!take_slot(id, !predicted)) return false;
+  Expert& expert = experts_[id];
+  const Layer& layer = layers_[layer_of(id)];
+  Size& size = size_of(id);
+  const uint64_t number = id - first_[layer_of(id)];
+  expert.state = State::Reading;
+  expert.predicted = predicted;
+  expert.failed = false;
+  ++busy_;
+  if (layer.record) {
+    expert.parts_left = 1;
+    queue_->read({.tag = id * kTagParts,
+                  .file = layer.file,
+                  .offset = layer.offset + number * layer.slot_bytes,
+                  .bytes = layer.slot_bytes,
+                  .needed = layer.slot_bytes,
+                  .out = size.shelf.at(expert.slot),
+                  .speculative = predicted});
+    stats_.bytes_read += layer.slot_bytes;
+    return true;
+  }
+  expert.parts_left = Layer::kParts;
+  uint8_t* staging = size.staging.data() + expert.staging * size.staging_bytes;
+  for (size_t p = 0; p < Layer::kParts; ++p) {
+    const Part& part = layer.parts[p];
+    const uint64_t begin = part.offset + number * part.bytes;
+    const uint64_t page = begin / io::kReadAlign * io::kReadAlign;
+    const size_t needed = begin + part.bytes - page;
+    queue_->read({.tag = id * kTagParts + static_cast<uint32_t>(p),
+                  .file = part.file,
+                  .offset = page,
+                  .bytes = round_up(needed, io::kReadAlign),
+                  .needed = needed,
+                  .out = staging + staged_at(layer, p),
+                  .speculative = predicted});
+    stats_.bytes_read += round_up(needed, io::kReadAlign);
+  }
+  return true;
+}
+
+void Store::hurry(ExpertId id) {
+  for (uint32_t p = 0; p < Layer::kParts; ++p) queue_->promote(id * kTagParts + p);
+}
+
+void Store::start_waiting() {
+  while (!waiting_.empty() && start_read(waiting_.back(), false)) waiting_.pop_back();
+  if (waiting_.empty()) start_predicted();
+}
+
+void Store::predict(size_t layer, std::span<const uint32_t> experts) {
+  const size_t first = first_[layer];
+  std::fill_n(named_.begin() + first, layers_[layer].experts, false);
+  wishes_.clear();
+  for (size_t rank = 0; rank < experts.size(); ++rank) {
+    const ExpertId id = id_of(layer, experts[rank]);
+    named_[id] = true;
+    ++stats_.predicted;
+    Expert& expert = experts_[id];
+    if (expert.state != State::Absent || !speculator_.worth(rank)) continue;
+    expert.rank = static_cast<uint8_t>(std::min<size_t>(rank, 255));
+    wishes_.push_back(id);
+  }
+  std::reverse(wishes_.begin(), wishes_.end());
+  wish_bytes_ = options_.speculate ? speculator_.window_bytes(running_, many_) : 0;
+  if (waiting_.empty()) start_predicted();
+}
+
+void Store::start_predicted() {
+  while (!wishes_.empty()) {
+    const ExpertId id = wishes_.back();
+    const size_t bytes = layers_[layer_of(id)].slot_bytes;
+    if (wish_bytes_ < bytes / kWindowParts) return;
+    if (experts_[id].state == State::Absent) {
+      if (!start_read(id, true)) return;
+      ++stats_.speculated;
+      predictions_.push_back(id);
+      wish_bytes_ -= std::min(wish_bytes_, bytes);
+    }
+    wishes_.pop_back();
+  }
+}
+
+void Store::take_finished(std::chrono::microseconds timeout) {
+  const size_t count = queue_->collect(finished_, timeout);
+  std::optional<Error> failure;
+  for (size_t i = 0; i < count; ++i) {
+    const io::Finished& finished = finished_[i];
+    Expert& expert = experts_[finished.tag / kTagParts];
+    if (finished.error != 0) {
+      expert.failed = true;
+      // A prediction that fails is no failure of the step; a demand will try again.
+      if (expert.demanded && !failure) failure = queue_->failure(finished);
+    }
+    if (--expert.parts_left > 0) continue;
+    const ExpertId id = finished.tag / kTagParts;
+    const Layer& layer = layers_[layer_of(id)];
+    if (layer.record && !expert.failed) {
+      const auto number = static_cast<uint32_t>(id - first_[layer_of(id)]);
+      const std::string fault = fault_of(size_of(id).shelf.at(expert.slot), layer, number);
+      expert.failed = !fault.empty();
+      if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
+    }
+    arrived(id);
+  }
+  if (failure) throw *failure;
+}
+
+Error Store::damaged(ExpertId id, const std::string& fault) const {
+  const size_t layer = layer_of(id);
+  const size_t number = id - first_[layer];
+  return Error(ErrorKind::ModelFormat,
+               queue_->path(layers_[layer].file) + ": record of expert " + std::to_string(number) +
+                   " at byte " +
+                   std::to_string(layers_[layer].offset + number * layers_[layer].slot_bytes) +
+                   ", " + fault + "; the file is damaged: convert the model again");
+}
+
+void Store::arrived(ExpertId id) {
+  Expert& expert = experts_[id];
+  --busy_;
+  const bool failed = expert.failed;
+  expert.state = layers_[layer_of(id)].record ? State::Resident : State::Raw;
+  if (expert.demanded) {
+    if (--wanted_ == 0) speculator_.idle_begins(running_, Speculator::Clock::now());
+    if (!failed) {
+      ready_.push_back(id);
+      return;
+    }
+  }
+  if (failed || !expert.predicted) {
+    if (expert.predicted) std::erase(predictions_, id);
+    waste(id);
+    drop(id);
+  }
+}
+
+void Store::waste(ExpertId id) {
+  ++stats_.wasted;
+  stats_.bytes_wasted += layers_[layer_of(id)].slot_bytes;
+}
+
+// The expert is no longer in memory; nothing reads into its slot.
+void Store::drop(ExpertId id) {
+  Expert& expert = experts_[id];
+  Size& size = size_of(id);
+  size.shelf.give_back(expert.slot);
+  if (expert.staging != Shelf::kNone) size.free_staging.push_back(expert.staging);
+  const uint8_t rank = expert.rank;
+  expert = Expert();
+  expert.rank = rank;
+}
+
+// Ends a prediction; false while its bytes are on their way: then its slot comes free later.
+bool Store::cancel(ExpertId id) {
+  Expert& expert = experts_[id];
+  expert.predicted = false;
+  if (expert.state == State::Reading) {
+    uint8_t cancelled = 0;
+    const size_t parts = layers_[layer_of(id)].record ? 1 : Layer::kParts;
+    for (uint32_t p = 0; p < parts; ++p) cancelled += queue_->cancel(id * kTagParts + p);
+    expert.parts_left -= cancelled;
+    if (expert.parts_left > 0) return false;
+    --busy_;
+    --stats_.speculated;
+    stats_.bytes_read -= layers_[layer_of(id)].slot_bytes;
+  } else {
+    waste(id);
+  }
+  drop(id);
+  return true;
+}
+
+bool Store::drop_a_prediction(const Size& size) {
+  for (size_t i = 0; i < predictions_.size(); ++i) {
+    const ExpertId id = predictions_[i];
+    if (&size_of(id) != &size) continue;
+    predictions_.erase(predictions_.begin() + static_cast<ptrdiff_t>(i));
+    if (cancel(id)) return true;
+    --i;
+  }
+  return false;
+}
+
+void Store::forget_predictions(size_t layer) {
+  std::erase_if(predictions_, [&](ExpertId id) {
+    if (layer_of(id) != layer) return false;
+    speculator_.judge(experts_[id].rank, false);
+    cancel(id);
+    return true;
+  });
+}
+
+void Store::warm(const std::function<void(size_t, size_t)>& progress) {
+  std::vector<ExpertId> order;
+  for (ExpertId id = 0; id < experts_.size(); ++id) {
+    if (scores_.key(id) > Scores::kNever && experts_[id].state == State::Absent) {
+      order.push_back(id);
+    }
+  }
+  std::sort(order.begin(), order.end(), [this](ExpertId a, ExpertId b) {
+    return scores_.key(a) != scores_.key(b) ? scores_.key(a) > scores_.key(b) : a < b;
+  });
+  std::vector<size_t> room;
+  for (const Size& size : sizes_) room.push_back(size.shelf.room() - size.shelf.residents());
+  for (size_t next = 0; next < order.size() || !predictions_.empty();) {
+    for (; next < order.size(); ++next) {
+      size_t& left = room[size_of_[layer_of(order[next])]];
+      if (left == 0) continue;
+      if (!start_read(order[next], true)) break;
+      predictions_.push_back(order[next]);
+      --left;
+    }
+    progress(next, order.size());
+    if (predictions_.empty()) break;
+    take_finished(std::chrono::seconds(1));
+    std::erase_if(predictions_, [this](ExpertId id) {
+      if (experts_[id].state == State::Reading) return false;
+      const Layer& layer = layers_[layer_of(id)];
+      const Arrival from = arrival(id);
+      for (size_t p = 0; p < Layer::kParts && from.raw[p]; ++p) {
+        pack(layer_of(id), from, p, 0, layer.parts[p].panels());
+      }
+      make_resident(id);
+      return true;
+    });
+  }
+}
+
+size_t Store::shrink(size_t bytes) {
+  size_t given = 0;
+  while (given < bytes) {
+    // From the size that has most, so that all keep their share.
+    const auto largest =
+        std::max_element(sizes_.begin(), sizes_.end(), [](const Size& a, const Size& b) {
+          return a.shelf.count() * a.shelf.slot_bytes() < b.shelf.count() * b.shelf.slot_bytes();
+        });
+    Shelf& shelf = largest->shelf;
+    if (shelf.free() == 0 || shelf.residents() > shelf.room()) {
+      const uint32_t least = shelf.least([](ExpertId) { return true; });
+      if (least == Shelf::kNone) break;
+      ++stats_.evictions;
+      drop(shelf.owner(least));
+    }
+    if (shelf.retire(1) == 0) break;
+    given += shelf.slot_bytes();
+  }
+  return given;
+}
+
+size_t Store::grow(size_t bytes) {
+  size_t taken = 0;
+  for (Size& size : sizes_) {
+    const size_t slots = bytes / sizes_.size() / size.shelf.slot_bytes();
+    taken += size.shelf.restore(slots) * size.shelf.slot_bytes();
+  }
+  return taken;
+}
+
+}  // namespace zs::experts

@@ -1,0 +1,94 @@
+// The norm of a hidden state h is h / rms(h) * w, so another layer's norm of the same state is this
+// one's times the ratio of the weights.
+#include "graph/lookahead.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "experts/store.h"
+
+namespace zs::graph {
+namespace {
+
+// Where a norm's weight is this small beside the largest, dividing by it says nothing.
+constexpr float kSmallestPart = 1e-4f;
+
+}  // namespace
+
+Lookahead::Lookahead(BuildContext& build, size_t first, const RouterRule& rule, size_t next_layer)
+    : rule_(rule), next_layer_(next_layer) {
+  if (!build.has_weight(first + 2)) return;
+  const size_t width = build.input_width(0);
+  const float* own = build.vector(first, width);
+  const float* next = build.vector(first + 1, width);
+  if (!own || !next) build.attrs.fail("the norms for the lookahead are missing");
+  router_ = &build.matrix(first + 2, rule.experts, width);
+  bias_ = build.vector(first + 3, rule.experts);
+  float most = 0;
+  for (size_t i = 0; i < width; ++i) most = std::max(most, std::abs(own[i]));
+  for (size_t i = 0; i < width; ++i) {
+    ratio_.push_back(std::abs(own[i]) > most * kSmallestPart ? next[i] / own[i] : 0.0f);
+  }
+  plan_ = ActivationPlan(width, build.max_tokens);
+  plan_.need(router_->format);
+  const auto take = [this](size_t bytes) {
+    const size_t offset = end_;
+    end_ += round_up(bytes, 64);
+    return offset;
+  };
+  const size_t tokens = build.max_tokens, pairs = tokens * rule.used;
+  scaled_ = take(tokens * width * sizeof(float));
+  quantised_ = take(plan_.bytes());
+  logits_ = take(tokens * rule.experts * sizeof(float));
+  chosen_ = take(pairs * sizeof(int32_t));
+  weights_ = take(pairs * sizeof(float));
+  votes_ = take(rule.experts * sizeof(uint32_t));
+  order_ = take(rule.experts * sizeof(uint32_t));
+}
+
+void Lookahead::run(Worker& worker, const float* x, uint8_t* memory) const {
+  if (!router_) return;
+  const size_t tokens = worker.step.tokens, width = ratio_.size();
+  float* scaled = reinterpret_cast<float*>(memory + scaled_);
+  const Range own = worker.share(tokens);
+  for (size_t t = own.begin; t < own.end; ++t) {
+    for (size_t i = 0; i < width; ++i) scaled[t * width + i] = x[t * width + i] * ratio_[i];
+  }
+  if (plan_.quantised()) {
+    plan_.fill(worker.kernels(), scaled, own.begin, own.end, memory + quantised_);
+  }
+  worker.barrier();
+  float* logits = reinterpret_cast<float*>(memory + logits_);
+  const Product product{router_, plan_.view(router_->format, scaled, memory + quantised_),
+                        nullptr, tokens,
+                        logits,  rule_.experts,
+                        nullptr};
+  run_products(worker, {&product, 1});
+  worker.barrier();
+  auto* chosen = reinterpret_cast<int32_t*>(memory + chosen_);
+  auto* weights = reinterpret_cast<float*>(memory + weights_);
+  float* work = reinterpret_cast<float*>(worker.scratch());
+  for (size_t t = own.begin; t < own.end; ++t) {
+    route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, work, chosen + t * rule_.used,
+          weights + t * rule_.used);
+  }
+  worker.barrier();
+  if (worker.thread == 0) rank(worker, memory);
+}
+
+// The experts that most tokens would choose, first those that one would choose first.
+void Lookahead::rank(Worker& worker, uint8_t* memory) const {
+  const auto* chosen = reinterpret_cast<const int32_t*>(memory + chosen_);
+  auto* votes = reinterpret_cast<uint32_t*>(memory + votes_);
+  auto* order = reinterpret_cast<uint32_t*>(memory + order_);
+  std::fill_n(votes, rule_.experts, 0u);
+  size_t count = 0;
+  for (size_t i = 0; i < worker.step.tokens * rule_.used; ++i) {
+    if (votes[chosen[i]]++ == 0) order[count++] = static_cast<uint32_t>(chosen[i]);
+  }
+  std::stable_sort(order, order + count,
+                   [votes](uint32_t a, uint32_t b) { return votes[a] > votes[b]; });
+  worker.step.guard([&] { worker.step.experts->predict(next_layer_, {order, count}); });
+}
+
+}  // namespace zs::graph
