@@ -5,4 +5,16 @@ function with typer annotations, or `app`, a typer.Typer with verbs of its own. 
 imports what is heavy (numpy, the core, the hub) inside functions: --help imports every file.
 """
 
-VERBS = ("run", "chat", "info", "tokenize", "pull", "ls", "convert", "synth", "eval", "bench")
+VERBS = (
+    "run",
+    "chat",
+    "info",
+    "tokenize",
+    "pull",
+    "ls",
+    "convert",
+    "synth",
+    "trace",
+    "eval",
+    "bench",
+)

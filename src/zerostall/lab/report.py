@@ -91,6 +91,20 @@ def check_plot(file: Path) -> None:
         raise InvalidRequestError(f"--plot is {file}; there is no folder {file.parent}")
 
 
+def new_figure() -> Any:
+    """An empty matplotlib Figure; call check_plot before."""
+    # By name, because it is an optional dependency; a Figure of its own needs no display.
+    return importlib.import_module("matplotlib.figure").Figure((7, 4.5), layout="constrained")
+
+
+def save_figure(figure: Any, file: Path) -> None:
+    """Write a picture in the format that the name ends with; StorageError if it cannot be."""
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise StorageError(f"{file}: {error.strerror}; give a writable path") from error
+
+
 def plot_roofline(record: dict[str, Any], file: Path) -> None:
     """Draw operations a second over operations a byte: the machine's roof, and each part.
 
@@ -100,8 +114,7 @@ def plot_roofline(record: dict[str, Any], file: Path) -> None:
     check_plot(file)
     limit = record["limit"]
     bandwidth, peak = limit["read_bandwidth_gb_per_s"] * 1e9, limit["int8_tops"] * 1e12
-    # By name, because it is an optional dependency; a Figure of its own needs no display.
-    figure = importlib.import_module("matplotlib.figure").Figure((7, 4.5), layout="constrained")
+    figure = new_figure()
     axes = figure.add_subplot(xscale="log", yscale="log")
     ridge = peak / bandwidth
     points = []
@@ -126,7 +139,4 @@ def plot_roofline(record: dict[str, Any], file: Path) -> None:
     axes.set_title(f"{record['model']['name']}, {record['machine']['threads']} threads")
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
-    try:
-        figure.savefig(file, dpi=150)
-    except OSError as error:
-        raise StorageError(f"{file}: {error.strerror}; give a writable path") from error
+    save_figure(figure, file)
