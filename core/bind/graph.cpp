@@ -321,7 +321,29 @@ void graph(nb::module_& m) {
             return stats_dict(locked(self, [](Engine& e) { return e.experts()->stats(); }));
           },
           nb::sig("def stream_stats(self) -> dict[str, int]"),
-          "Counters of streamed experts since the load (core/experts/options.h); empty if none are.")
+          "Counters of streamed experts since the load (core/experts/options.h); empty if none "
+          "are.")
+      .def_prop_ro(
+          "expert_layers",
+          [](BoundEngine& self) {
+            nb::list layers;
+            if (!self.engine->experts()) return layers;
+            for (size_t i = 0; i < self.engine->experts()->layers(); ++i) {
+              const auto& layer = self.engine->experts()->layer(i);
+              layers.append(nb::make_tuple(layer.experts, layer.used, layer.slot_bytes));
+            }
+            return layers;
+          },
+          nb::sig("def expert_layers(self) -> list[tuple[int, int, int]]"),
+          "Of each layer whose experts are streamed: experts, how many a token uses, bytes of one.")
+      .def(
+          "expert_scores",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return std::vector<float>();
+            return locked(self, [](Engine& e) { return e.experts()->scores().save(); });
+          },
+          "How much each streamed expert has been wanted, 0 (never) to 1, layer by layer: the\n"
+          "`profile` of a later load.")
       .def(
           "take_trace",
           [](BoundEngine& self) {

@@ -30,6 +30,7 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.half_life = from.get("half_life", experts.half_life);
   experts.speculate = from.get("speculate", experts.speculate);
   experts.trace = from.get("trace", experts.trace);
+  experts.profile = from.get("profile", experts.profile);
   io::QueueOptions& reads = options.reads;
   reads.reader.kind = io::reader_kind(from.get<std::string>("io", "auto"));
   reads.reader.depth = from.get("depth", reads.reader.depth);

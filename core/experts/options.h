@@ -15,6 +15,7 @@ struct Options {
   double half_life = 256;  // steps after which a demand counts half (Lrfu)
   bool speculate = true;   // read what the next layer is likely to want
   bool trace = false;      // record every demand
+  std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
 };
 
 // Since the model was loaded. A demand is one expert that a layer of one step needs.

@@ -111,6 +111,7 @@ Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
     sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging);
   }
   finished_.resize(64);
+  scores_.restore(options.profile);
 }
 
 // Reads under way end before their memory goes.

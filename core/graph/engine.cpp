@@ -60,6 +60,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   const auto& nodes = options.nodes;
   program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
                           experts_ ? &experts_->queue() : nullptr, progress);
+  if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
 }
 
 void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,

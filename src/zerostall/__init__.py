@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zerostall.engine.completion import Chunk, Completion
+    from zerostall.engine.streaming import Streaming
     from zerostall.errors import (
         ClosedError,
         ContextLengthError,
@@ -40,6 +41,7 @@ __all__ = [
     "OutOfBudgetError",
     "SamplingParams",
     "StorageError",
+    "Streaming",
     "UnsupportedModelError",
     "ZerostallError",
     "__version__",
@@ -50,6 +52,7 @@ _HOMES = {
     "SamplingParams": "sampling",
     "Chunk": "engine.completion",
     "Completion": "engine.completion",
+    "Streaming": "engine.streaming",
 }
 
 

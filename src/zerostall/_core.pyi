@@ -252,6 +252,12 @@ class Engine:
         Counters of streamed experts since the load (core/experts/options.h); empty if none are.
         """
 
+    def expert_scores(self) -> list[float]:
+        """
+        How much each streamed expert has been wanted, 0 (never) to 1, layer by layer: the
+        `profile` of a later load.
+        """
+
     def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]:
         """
         Demands since the last call, if streaming was told to trace: (step, layer, experts,

@@ -14,6 +14,7 @@ from zerostall.engine.completion import Chunk, Completion
 from zerostall.engine.generation import Request, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
 from zerostall.engine.session import Logits, Session
+from zerostall.engine.streaming import Streaming
 from zerostall.errors import ClosedError, ContextLengthError, InvalidRequestError
 from zerostall.sampling import SamplingParams
 
@@ -43,7 +44,8 @@ class LLM:
             efficiency cores left out.
         ctx: longest sequence in tokens, prompt and answer; None: 4096, less if the model was
             made for less or memory is short.
-        ram: memory budget in bytes or as "6.5G"; None: what the machine has available.
+        ram: memory budget of the process in bytes or as "6.5G"; None: what the machine has
+            available. Of a mixture of experts that does not fit, the experts are streamed.
         kv_type: precision of the KV cache, "f16" or "f32".
         isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
             best there is, or the environment's ZEROSTALL_ISA. All give the same bits, but for
@@ -52,6 +54,9 @@ class LLM:
         pin: whether each thread stays on one core, the caller's during a step only; None: if
             the threads take every core, unless the environment's ZEROSTALL_PIN is 0 (never)
             or 1 (always).
+        streaming: how experts are read where the model does not fit into memory; None:
+            Streaming().
+        experts: how many experts each token uses, fewer than the model says: faster, and lossy.
         progress: called while loading with the fraction done, 0 to 1.
 
     Raises:
@@ -73,9 +78,11 @@ class LLM:
         isa: str | None = None,
         max_batch: int = MAX_BATCH,
         pin: bool | None = None,
+        streaming: Streaming | None = None,
+        experts: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        options = Options(threads, ctx, ram, kv_type, isa, max_batch, pin)
+        options = Options(threads, ctx, ram, kv_type, isa, max_batch, pin, streaming or Streaming())
         self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
 
     def __enter__(self) -> LLM:
@@ -87,8 +94,8 @@ class LLM:
     def close(self) -> None:
         """Free the model. A call under way in another thread ends with ClosedError."""
         if self._loaded is not None:
-            self._loaded.turns.close()
-            self._loaded = None
+            loaded, self._loaded = self._loaded, None
+            loaded.close()
 
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Completion:
         """Complete a prompt.

@@ -41,10 +41,17 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(file: GgufFile, context: int) -> Architecture:
+def load(file: GgufFile, context: int, experts: int | None = None) -> Architecture:
     """Describe the model in an open file, for a run with `context` tokens of context.
 
+    Args:
+        file: the model.
+        context: tokens of context.
+        experts: how many experts each token uses in every layer that has them, which makes
+            another, lossy model; None: as many as the model says.
+
     Raises:
+        InvalidRequestError: `experts` is more than the model uses, or it has none.
         UnsupportedModelError: no file here has the architecture's name.
         ModelFormatError: a key or tensor is missing, left over, or of the wrong type or shape.
     """
@@ -63,7 +70,7 @@ def load(file: GgufFile, context: int) -> Architecture:
             f"{file.paths[0]}: the architecture is {name!r}; supported are {', '.join(names())}."
         )
     module = importlib.import_module(f"{__name__}.{name}")
-    model: Decoder = module.Model(Builder(file, name, context))
+    model: Decoder = module.Model(Builder(file, name, context, experts))
     tape = model.build()
     return Architecture(
         name, tape, model.context_length, model.vocab_size, model.layers, model.width

@@ -39,6 +39,13 @@ def main(
     ram: options.Ram = None,
     kv_type: options.KvType = "f16",
     isa: options.Isa = None,
+    io: options.Io = "auto",
+    policy: options.Policy = "lrfu",
+    speculate: options.Speculate = True,
+    mirror: options.Mirror = None,
+    profile: options.Profile = None,
+    trace: options.TraceFile = None,
+    experts: options.Experts = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
 ) -> None:
     """Talk to a chat model; each turn computes only what is new.
@@ -46,6 +53,7 @@ def main(
     Ctrl-C stops an answer, not the conversation. /help lists the commands.
     """
     with reporting():
+        from zerostall.engine.streaming import Streaming
         from zerostall.sampling import SamplingParams
 
         params = SamplingParams(
@@ -57,7 +65,9 @@ def main(
             seed=seed,
         )
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type
+            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
+            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
+            experts=experts, trace=trace,
         ) as llm:
             if llm.tokenizer.chat_template is None:
                 llm.encode_chat([{"role": "user", "content": "hi"}])  # raises, saying what to do

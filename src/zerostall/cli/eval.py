@@ -29,6 +29,13 @@ def ppl(
     ram: options.Ram = None,
     kv_type: options.KvType = "f16",
     isa: options.Isa = None,
+    io: options.Io = "auto",
+    policy: options.Policy = "lrfu",
+    speculate: options.Speculate = True,
+    mirror: options.Mirror = None,
+    profile: options.Profile = None,
+    trace: options.TraceFile = None,
+    experts: options.Experts = None,
     json: options.Json = False,
 ) -> None:
     """Perplexity of a text, computed exactly as llama-perplexity does.
@@ -38,6 +45,7 @@ def ppl(
     compare.
     """
     with reporting(json):
+        from zerostall.engine.streaming import Streaming
         from zerostall.lab.eval import perplexity, read_text
 
         text = read_text(file)
@@ -46,7 +54,9 @@ def ppl(
             print(f"[{chunk}]{running:.4f},", end="", file=sys.stderr, flush=True)
 
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type
+            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
+            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
+            experts=experts, trace=trace,
         ) as llm:
             result = perplexity(llm, text, ctx, chunks, None if json else show)
         if json:

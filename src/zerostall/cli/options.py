@@ -6,11 +6,14 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from zerostall.engine.streaming import Streaming
     from zerostall.llm import LLM
 
 BAR_AFTER_S = 1.0
@@ -65,6 +68,51 @@ Isa = Annotated[
     ),
 ]
 KvType = Annotated[str, typer.Option("--kv-type", help="Precision of the KV cache: f16 or f32.")]
+STREAMED = "Experts that do not fit into memory"
+Io = Annotated[
+    str,
+    typer.Option(help="How they are read: auto, uring, pread, mmap.", rich_help_panel=STREAMED),
+]
+Policy = Annotated[
+    str, typer.Option(help="Which stay in memory: lrfu, lru, lfu.", rich_help_panel=STREAMED)
+]
+Speculate = Annotated[
+    bool, typer.Option(help="Read what the next layer is likely to want.", rich_help_panel=STREAMED)
+]
+Mirror = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PATH",
+        help="A copy of the model on another drive, read as well; repeat for several.",
+        rich_help_panel=STREAMED,
+    ),
+]
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Remembers which were wanted, so that the next start is warm.",
+        rich_help_panel=STREAMED,
+    ),
+]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Records every demand for `zerostall trace`.",
+        rich_help_panel=STREAMED,
+    ),
+]
+Experts = Annotated[
+    int | None,
+    typer.Option(
+        "--experts",
+        metavar="K",
+        help="Lossy: each token uses only its K likeliest experts.",
+        rich_help_panel=STREAMED,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]
 
 
@@ -77,15 +125,31 @@ def open_llm(
     ram: str | None = None,
     isa: str | None = None,
     kv_type: str = "f16",
+    streaming: Streaming | None = None,
+    experts: int | None = None,
+    trace: Path | None = None,
 ) -> Iterator[LLM]:
     """Load a model, with a progress bar on stderr once that takes longer than a second."""
+    from zerostall.engine.streaming import Streaming
+    from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
+    record = Recorder()
+    if trace is not None:
+        streaming = replace(streaming or Streaming(), trace=record)
     with _bar(f"loading {model}") as progress:
         llm = LLM(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type, progress=progress
+            model,
+            threads=threads,
+            ctx=ctx,
+            ram=ram,
+            isa=isa,
+            kv_type=kv_type,
+            streaming=streaming,
+            experts=experts,
+            progress=progress,
         )
-    with llm:
+    with llm, record.to(trace, llm):
         yield llm
 
 

@@ -69,6 +69,13 @@ def main(
     ram: options.Ram = None,
     kv_type: options.KvType = "f16",
     isa: options.Isa = None,
+    io: options.Io = "auto",
+    policy: options.Policy = "lrfu",
+    speculate: options.Speculate = True,
+    mirror: options.Mirror = None,
+    profile: options.Profile = None,
+    trace: options.TraceFile = None,
+    experts: options.Experts = None,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt first.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
     json: options.Json = False,
@@ -80,6 +87,7 @@ def main(
     on writing. One newline at the end of standard input is dropped.
     """
     with reporting(json):
+        from zerostall.engine.streaming import Streaming
         from zerostall.sampling import SamplingParams
 
         params = SamplingParams(
@@ -96,7 +104,9 @@ def main(
         ids = None if tokens is None else parse_tokens(tokens, prompt)
         text = "" if ids is not None else read_prompt(prompt)
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type
+            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
+            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
+            experts=experts, trace=trace,
         ) as llm:
             chunks = begin(llm, ids, text, raw, system, params)
             if echo and not json:

@@ -35,13 +35,78 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class StreamTimings:
+    """What streaming experts took.
+
+    Attributes:
+        demanded: experts that layers needed, over all layers and steps.
+        hits: of them, in memory.
+        shadow_hits: of them, read ahead of the demand, or being read.
+        misses: of them, read on demand.
+        speculated: reads begun ahead of a demand.
+        wasted: of those, that proved useless.
+        predicted, foreseen: experts that predictions named, and of those the demanded ones.
+        evictions: experts that left memory.
+        bytes_read, bytes_wasted: by experts; wasted by useless reads.
+        stall_ms: the workers had nothing to do but wait for bytes.
+        read_ms: at least one read was under way.
+        major_faults: pages of the process that had to be read back; above 0 memory is too tight.
+    """
+
+    demanded: int
+    hits: int
+    shadow_hits: int
+    misses: int
+    speculated: int
+    wasted: int
+    predicted: int
+    foreseen: int
+    evictions: int
+    bytes_read: int
+    bytes_wasted: int
+    stall_ms: float
+    read_ms: float
+    major_faults: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Part of the demands that found the expert in memory; 0 when there were none."""
+        return self.hits / self.demanded if self.demanded else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Part of the demands that a prediction had named; 0 when there were none."""
+        return self.foreseen / self.demanded if self.demanded else 0.0
+
+    @property
+    def precision(self) -> float:
+        """Part of the reads ahead that were used; 0 when there were none."""
+        return 1.0 - self.wasted / self.speculated if self.speculated else 0.0
+
+    @property
+    def read_bandwidth(self) -> float:
+        """Bytes a second while reads were under way; 0 when nothing was read."""
+        return 1e3 * self.bytes_read / self.read_ms if self.read_ms > 0 else 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """Every field and the rates, for JSON."""
+        return asdict(self) | {
+            "hit_rate": self.hit_rate,
+            "recall": self.recall,
+            "precision": self.precision,
+            "read_bandwidth": self.read_bandwidth,
+        }
+
+
+@dataclass(frozen=True)
 class Timings:
     """Wall-clock milliseconds, by the names llama.cpp's server uses.
 
     `prompt_tokens` counts the tokens computed for the prompt: fewer than `Usage.prompt_tokens`
     when a chat reuses what the last turn left in the cache. `predicted_ms` runs from the end of
     the prompt to the last token, so the first predicted token, whose logits the prompt gives,
-    costs only its sampling.
+    costs only its sampling. `streaming` is there when experts were read as they were needed; it
+    counts what the whole model did meanwhile, other requests included.
     """
 
     load_ms: float
@@ -49,6 +114,7 @@ class Timings:
     prompt_ms: float
     predicted_tokens: int
     predicted_ms: float
+    streaming: StreamTimings | None = None
 
     @property
     def prompt_per_second(self) -> float:
@@ -60,12 +126,16 @@ class Timings:
         """Predicted tokens per second; 0 when there was none."""
         return 1e3 * self.predicted_tokens / self.predicted_ms if self.predicted_ms > 0 else 0.0
 
-    def to_dict(self) -> dict[str, float]:
-        """Every field and both rates, for JSON."""
-        return asdict(self) | {
+    def to_dict(self) -> dict[str, Any]:
+        """Every field and both rates, for JSON; `streaming` only where there is something."""
+        record: dict[str, Any] = asdict(self) | {
             "prompt_per_second": self.prompt_per_second,
             "predicted_per_second": self.predicted_per_second,
         }
+        del record["streaming"]
+        if self.streaming is not None:
+            record["streaming"] = self.streaming.to_dict()
+        return record
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from zerostall._core import Sampler
+    from zerostall.engine.streaming import StreamMeter
     from zerostall.text import Tokenizer
 
 
@@ -57,7 +58,7 @@ def generate(
     Times count only work done here, not what the consumer does between chunks.
     """
     params = request.params
-    tally = _Tally(request, load_ms)
+    tally = _Tally(request, load_ms, session.meter())
     clock = time.perf_counter()
     logits, tally.computed = session.prefill(request.prompt)
     tally.prompt_ms = _since(clock)
@@ -99,6 +100,7 @@ def generate(
 def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None) -> Sampler:
     """The core's sampler for a request, its penalties primed with the prompt."""
     from zerostall._core import Sampler
+    from zerostall.engine.streaming import StreamMeter
 
     params = request.params
     bias = {int(token): float(value) for token, value in params.logit_bias.items()}
@@ -155,6 +157,7 @@ class _Tally:
 
     request: Request
     load_ms: float
+    meter: StreamMeter
     computed: int = 0
     prompt_ms: float = 0.0
     count: int = 0
@@ -169,7 +172,12 @@ class _Tally:
     ) -> Chunk:
         """The final chunk, with the totals."""
         timings = Timings(
-            self.load_ms, self.computed, self.prompt_ms, self.count, self.predicted_ms
+            self.load_ms,
+            self.computed,
+            self.prompt_ms,
+            self.count,
+            self.predicted_ms,
+            self.meter.read(),
         )
         usage = Usage(len(self.request.prompt), self.count)
         return Chunk(text, token_ids, reason, logprobs, usage, timings, self.request.seed)

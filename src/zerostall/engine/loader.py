@@ -17,6 +17,7 @@ from zerostall.engine.budget import (
     parse_bytes,
 )
 from zerostall.engine.cpus import place_threads
+from zerostall.engine.profile import write_profile
 from zerostall.engine.session import Turns
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ModelFormatError
@@ -42,6 +43,7 @@ class Options:
     max_batch: int = MAX_BATCH
     pin: bool | None = None
     streaming: Streaming = field(default_factory=Streaming)
+    experts: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -68,6 +70,17 @@ class Loaded:
     tokenizer: Tokenizer | None
     turns: Turns
     load_ms: float
+    profile: Path | None = None  # of its experts, written on close
+
+    def close(self) -> None:
+        """Free the model; a call under way in another thread ends with ClosedError.
+
+        Raises:
+            StorageError: the profile cannot be written.
+        """
+        scores = self.turns.close()
+        if self.profile is not None and scores:
+            write_profile(self.profile, self.file, scores)
 
 
 def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
@@ -87,7 +100,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     ram = None if options.ram is None else parse_bytes(options.ram)
     file = gguf.open_model(path)
     guess = options.ctx or DEFAULT_CONTEXT
-    model = arch.load(file, guess)
+    model = arch.load(file, guess, options.experts)
     placement = place_threads(options.threads, options.pin)
     need, streamed = (
         footprint(
@@ -104,12 +117,14 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         streamed if streamed.experts else None,
     )
     if plan.context != guess:
-        model = arch.load(file, plan.context)  # rope tables may depend on it
+        model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
     engine = start_engine(file, model, options, placement, plan, progress)
-    return Loaded(path, file, model, tokenizer, Turns(engine), 1e3 * (time.perf_counter() - clock))
+    turns = Turns(engine, options.streaming.trace)
+    load_ms = 1e3 * (time.perf_counter() - clock)
+    return Loaded(path, file, model, tokenizer, turns, load_ms, options.streaming.profile)
 
 
 def load_tokenizer(file: GgufFile) -> Tokenizer | None:
@@ -156,6 +171,6 @@ def start_engine(
         isa=options.isa,
         streaming=None
         if plan.expert_bytes is None
-        else options.streaming.to_core(plan.expert_bytes, file.paths),
+        else options.streaming.to_core(plan.expert_bytes, file),
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )

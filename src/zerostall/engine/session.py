@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from zerostall.engine.streaming import Demand, StreamMeter
 from zerostall.errors import ClosedError
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ class Turns:
     that just ran queues behind it.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, trace: Callable[[list[Demand]], None] | None = None) -> None:
         self._engine: Engine | None = engine
+        self._trace = trace
         self._next = threading.Lock()
         # Reentrant only for its ownership check: see `_leave`.
         self._turn = threading.RLock()
@@ -87,17 +89,30 @@ class Turns:
             self._enter()
             self._stepping = True
             try:
-                return self.engine.step(batch, owners, wanted)
+                logits = self.engine.step(batch, owners, wanted)
+                if self._trace is not None:
+                    self._trace(self.engine.take_trace())
+                return logits
             finally:
                 self._stepping = False
         finally:
             self._leave()
 
-    def close(self) -> None:
-        """Drop the engine once the step under way is done; later calls raise ClosedError."""
+    def stream_stats(self) -> dict[str, int]:
+        """Counters of streamed experts since the load; empty if none are streamed."""
+        return self.engine.stream_stats()
+
+    def close(self) -> list[float]:
+        """Drop the engine once the step under way is done; later calls raise ClosedError.
+
+        Returns:
+            How much each streamed expert was wanted; empty if none were streamed.
+        """
         try:
             self._enter()
+            scores = [] if self._engine is None else self._engine.expert_scores()
             self._engine = None
+            return scores
         finally:
             self._leave()
 
@@ -148,6 +163,10 @@ class Session:
         if self._sequence is not None:
             self._turns.close_sequence(self._sequence)
             self._sequence = None
+
+    def meter(self) -> StreamMeter:
+        """Counts what streaming experts takes from now on."""
+        return StreamMeter(self._turns)
 
     def prefill(self, prompt: Sequence[int]) -> tuple[Logits, int]:
         """Make the sequence hold `prompt`, which has at least one token.

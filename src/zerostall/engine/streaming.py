@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import resource
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from zerostall.engine.profile import read_profile
 from zerostall.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from zerostall._core import GgufFile
+    from zerostall.engine.completion import StreamTimings
+    from zerostall.engine.session import Turns
+
+Demand = tuple[int, int, list[int], list[int], str]
 
 BACK_ENDS = ("auto", "uring", "pread", "mmap")
 POLICIES = ("lrfu", "lru", "lfu")
@@ -27,7 +36,10 @@ class Streaming:
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
-        trace: keep a record of every demand for `Engine.take_trace`.
+        trace: called after each step with its demands, each a tuple (step, layer, experts,
+            tokens routed to each, a letter for each: h hit, s shadow, m miss).
+        profile: a file that remembers which experts were wanted: read at load, so that they are
+            in memory from the start, and written on close.
         throttle, faults: make the drive slow or faulty, for tests.
     """
 
@@ -38,7 +50,8 @@ class Streaming:
     mirrors: Sequence[Path] = ()
     depth: int | None = None
     request_bytes: int | None = None
-    trace: bool = False
+    trace: Callable[[list[Demand]], None] | None = None
+    profile: Path | None = None
     throttle: Mapping[str, Any] | None = None
     faults: Mapping[str, Any] | None = None
 
@@ -50,12 +63,12 @@ class Streaming:
                 f"policy is {self.policy!r}; give one of {', '.join(POLICIES)}"
             )
 
-    def to_core(self, expert_bytes: int, paths: Sequence[str]) -> dict[str, Any]:
+    def to_core(self, expert_bytes: int, file: GgufFile) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
 
         Args:
             expert_bytes: room for experts.
-            paths: the model's files, which every mirror has too, by the same names.
+            file: the model, whose files every mirror has too, by the same names.
         """
         options: dict[str, Any] = {
             "bytes": expert_bytes,
@@ -63,9 +76,11 @@ class Streaming:
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
-            "trace": self.trace,
-            "mirrors": [_copies(mirror, paths) for mirror in self.mirrors],
+            "trace": self.trace is not None,
+            "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
         }
+        if self.profile is not None:
+            options["profile"] = read_profile(self.profile, file)
         if self.depth is not None:
             options["depth"] = self.depth
         if self.request_bytes is not None:
@@ -89,3 +104,46 @@ def _copies(mirror: Path, paths: Sequence[str]) -> list[str]:
     if not mirror.is_dir():
         copies[0] = mirror
     return [str(copy) for copy in copies]
+
+
+class StreamMeter:
+    """What streaming does between two moments."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._before = turns.stream_stats()
+        self._faults = _major_faults()
+
+    def read(self) -> StreamTimings | None:
+        """Since this object was made; None if no experts are streamed."""
+        from zerostall.engine.completion import StreamTimings
+
+        if not self._before:
+            return None
+        after = self._turns.stream_stats()
+        since = {key: after[key] - before for key, before in self._before.items()}
+        return StreamTimings(
+            **{key: since[key] for key in _COUNTERS},
+            stall_ms=since["stall_ns"] / 1e6,
+            read_ms=since["read_ns"] / 1e6,
+            major_faults=_major_faults() - self._faults,
+        )
+
+
+_COUNTERS = (
+    "demanded",
+    "hits",
+    "shadow_hits",
+    "misses",
+    "speculated",
+    "wasted",
+    "predicted",
+    "foreseen",
+    "evictions",
+    "bytes_read",
+    "bytes_wasted",
+)
+
+
+def _major_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt

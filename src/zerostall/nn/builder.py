@@ -27,13 +27,17 @@ class Builder:
         tape: the operators so far.
         hyperparameters: the file's metadata under its architecture's prefix.
         context: the context length the model will run with, in tokens.
+        experts: how many experts a token uses; None: as many as the model says.
     """
 
-    def __init__(self, file: GgufFile, architecture: str, context: int) -> None:
+    def __init__(
+        self, file: GgufFile, architecture: str, context: int, experts: int | None = None
+    ) -> None:
         self.file = file
         self.tape = Tape()
         self.hyperparameters = Hyperparameters(file, architecture)
         self.context = context
+        self.experts = experts
         self._tensors = {tensor.name: tensor for tensor in file.tensors()}
         self._used: set[str] = set()
 

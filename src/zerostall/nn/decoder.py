@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from zerostall.errors import ModelFormatError
+from zerostall.errors import InvalidRequestError, ModelFormatError
 from zerostall.nn.builder import Builder
 from zerostall.nn.rope import Rope
 from zerostall.tape import Tape, Weight
@@ -75,6 +75,10 @@ class Decoder:
 
     def build(self) -> Tape:
         """Write every operator, and check that every tensor of the file has its place."""
+        if self.b.experts is not None and "expert_used_count" not in self.hp:
+            raise InvalidRequestError(
+                f"experts is {self.b.experts}, but {self.b.file.paths[0]} has no experts"
+            )
         x = self.embed()
         self.ropes()
         for layer in range(self.layers):
@@ -258,7 +262,7 @@ class Decoder:
     def experts(self, layer: int, x: int) -> int:
         """Routed experts, plus shared ones (behind a sigmoid gate where the file has it)."""
         count = self.hp.integer("expert_count", high=1 << 16)
-        used = self.hp.integer("expert_used_count", high=count)
+        used = self.experts_used(count)
         blk = f"blk.{layer}"
         hidden = self._matrix(f"{blk}.ffn_up_exps.weight", 3)[1]
         into, out = (count, hidden, self.width), (count, self.width, hidden)
@@ -288,6 +292,18 @@ class Decoder:
         if gate is not None:
             (shared,) = self.tape.add("sigmoid_gate", [shared, gate], widths=[self.width])
         return self.add(y, shared, 1.0)
+
+    def experts_used(self, count: int) -> int:
+        """How many of `count` experts a token uses: the file's number, or the fewer asked for."""
+        used = self.hp.integer("expert_used_count", high=count)
+        asked = self.b.experts
+        if asked is None:
+            return used
+        if not 1 <= asked <= used:
+            raise InvalidRequestError(
+                f"experts is {asked}; this model uses {used} for each token: give 1 to {used}"
+            )
+        return asked
 
     def lookahead(self, layer: int) -> list[Weight | None]:
         """What guesses the next layer's experts: this layer's norm, then its norm and router.
