@@ -579,3 +579,18 @@ class ReadQueue:
 
     def take_warning(self) -> str:
         """What the user should know, once; empty if nothing new."""
+
+def probe_drive(path: str | os.PathLike[str], seconds: float = 0.5) -> dict[str, Any]:
+    """
+    Reads from a file to find what suits its drive: kind (uring or pread), depth,
+    request_bytes, direct, bytes_per_second (0: the file is too short to measure); also
+    the trials, and in why the reason if io_uring may not be used. Raises StorageError.
+    """
+
+def file_system_type(path: str | os.PathLike[str]) -> int:
+    """
+    The kind of file system that holds a file, as a number; 0 if not known.
+    """
+
+def uring_error() -> int:
+    """Whether io_uring may be used: 0, or the errno of the refusal."""
