@@ -14,5 +14,6 @@ void sample(nanobind::module_& m);
 void limits(nanobind::module_& m);
 void topology(nanobind::module_& m);
 void io(nanobind::module_& m);
+void drive(nanobind::module_& m);
 
 }  // namespace zs::bind

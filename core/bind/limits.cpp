@@ -18,6 +18,7 @@
 #include "bind/bind.h"
 #include "bind/format_names.h"
 #include "graph/product.h"
+#include "io/read_rate.h"
 #include "kernels/select.h"
 
 namespace nb = nanobind;
@@ -86,7 +87,7 @@ double drive_bandwidth(const std::string& path, size_t depth, size_t request_byt
     throw Error(ErrorKind::InvalidRequest, "request_bytes is not a multiple of 4096.");
   }
   nb::gil_scoped_release release;
-  return cpu::drive_bandwidth(path, depth, request_bytes, seconds);
+  return io::drive_bandwidth(path, depth, request_bytes, seconds);
 }
 
 // Random weights of which no scale is infinite or NaN wherever the format keeps its scales: bit

@@ -12,4 +12,5 @@ NB_MODULE(_core, m) {
   zs::bind::limits(m);
   zs::bind::topology(m);
   zs::bind::io(m);
+  zs::bind::drive(m);
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
 #include "base/thread_pool.h"
 
@@ -24,9 +23,5 @@ const char* unit_name(ComputeUnit unit);
 // float32 FMA, on registers alone. Amx has no float32: its rate is that of Avx512.
 double int8_peak(ThreadPool& pool, ComputeUnit unit, double seconds);
 double float_peak(ThreadPool& pool, ComputeUnit unit, double seconds);
-
-// Bytes a second read from a file past the page cache, with `depth` requests of `request_bytes`
-// (a multiple of 4096) under way at once. Throws Storage when the file cannot be read so.
-double drive_bandwidth(const std::string& path, size_t depth, size_t request_bytes, double seconds);
 
 }  // namespace zs::cpu

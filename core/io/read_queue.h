@@ -27,12 +27,12 @@ struct QueueOptions {
 };
 
 struct Record {
-  uint32_t tag = 0;     // names the record until it has been collected
-  uint32_t file = 0;    // index into the paths
-  uint64_t offset = 0;  // this, `bytes` and `out` are multiples of kReadAlign
-  size_t bytes = 0;     // room at `out`
-  size_t needed = 0;    // 1..bytes; what follows may be left out or lie behind the file's end
-  uint8_t* out = nullptr;
+  uint32_t tag = 0;        // names the record until it has been collected
+  uint32_t file = 0;       // index into the paths
+  uint64_t offset = 0;     // this, `bytes` and `out` are multiples of kReadAlign
+  size_t bytes = 0;        // room at `out`
+  size_t needed = 0;       // 1..bytes; what follows may be left out or lie behind the file's end
+  uint8_t* out = nullptr;  // lives until the record is collected, or the queue is gone
   bool speculative = false;
 };
 
@@ -85,7 +85,7 @@ class ReadQueue {
   bool idle() const { return in_flight_ == 0; }
   // Requests under way.
   size_t requests_under_way() const { return under_way_; }
-  // Of those, speculative records that wait for the drive.
+  // Speculative records of which something still waits for the drive to have time.
   size_t speculation_waiting() const { return speculative_.size(); }
 
   const QueueCounters& counters() const { return counters_; }

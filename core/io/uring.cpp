@@ -22,7 +22,10 @@ namespace {
 constexpr unsigned kFeatureExtArg = 1u << 8;  // IORING_FEAT_EXT_ARG, 5.11
 constexpr unsigned kEnterExtArg = 1u << 3;    // IORING_ENTER_EXT_ARG
 constexpr unsigned kRegisterWorkerCpus = 17;  // IORING_REGISTER_IOWQ_AFF, 5.14
-struct WaitArgument {                         // io_uring_getevents_arg
+struct Time {                                 // __kernel_timespec
+  int64_t seconds, nanoseconds;
+};
+struct WaitArgument {  // io_uring_getevents_arg
   uint64_t sigmask, sigmask_size, timeout;
 };
 
@@ -150,16 +153,14 @@ int Uring::submit() {
 int Uring::wait(std::chrono::nanoseconds timeout) {
   Rings& r = *rings_;
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
-  __kernel_timespec limit{};
-  limit.tv_sec = seconds.count();
-  limit.tv_nsec = (timeout - seconds).count();
+  const Time limit{seconds.count(), (timeout - seconds).count()};
   if (r.ext_arg) {
     const WaitArgument argument{0, 0, reinterpret_cast<uintptr_t>(&limit)};
     return r.enter(1, IORING_ENTER_GETEVENTS | kEnterExtArg, &argument, sizeof(argument));
   }
   if (const int error = pending() ? submit() : 0) return error;
   pollfd completed{r.file, POLLIN, 0};
-  const timespec same{static_cast<time_t>(limit.tv_sec), static_cast<long>(limit.tv_nsec)};
+  const timespec same{static_cast<time_t>(limit.seconds), static_cast<long>(limit.nanoseconds)};
   const int ready = ppoll(&completed, 1, &same, nullptr);
   return ready < 0 ? errno : ready == 0 ? ETIME : 0;
 }

@@ -1,10 +1,10 @@
 // The `uring` back end: as many reads under way as the depth says, without threads. A batch is
 // one system call, and finished reads are taken without any.
 //
-// Memory is not registered with the ring. A registered buffer saves mapping its pages with each
-// read, but it is locked in memory (RLIMIT_MEMLOCK, 8 MiB by default), and pages that the kernel
-// was told to take away come back with the next read only in a new registration: the arenas of
-// experts are many GiB and shrink.
+// Memory is not registered with the ring. A registered buffer saves finding its pages with each
+// read, but submitting as a whole takes only 5 us a MiB in huge pages (Linux 6.18, Firecracker),
+// and what is registered is locked in memory (RLIMIT_MEMLOCK, 8 MiB by default) and bound to its
+// pages: the arenas of experts are many GiB, and shrink by giving pages back.
 #pragma once
 
 #include <memory>

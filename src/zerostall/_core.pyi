@@ -252,6 +252,12 @@ class Engine:
         Counters of streamed experts since the load (core/experts/options.h); empty if none are.
         """
 
+    @property
+    def expert_layers(self) -> list[tuple[int, int, int]]:
+        """
+        Of each layer whose experts are streamed: experts, how many a token uses, bytes of one.
+        """
+
     def expert_scores(self) -> list[float]:
         """
         How much each streamed expert has been wanted, 0 (never) to 1, layer by layer: the
@@ -598,3 +604,18 @@ class ReadQueue:
 
     def take_warning(self) -> str:
         """What the user should know, once; empty if nothing new."""
+
+def probe_drive(path: str | os.PathLike[str], seconds: float = 0.5) -> dict[str, Any]:
+    """
+    Reads from a file to find what suits its drive: kind (uring or pread), depth,
+    request_bytes, direct, bytes_per_second (0: the file is too short to measure); also
+    the trials, and in why the reason if io_uring may not be used. Raises StorageError.
+    """
+
+def file_system_type(path: str | os.PathLike[str]) -> int:
+    """
+    The kind of file system that holds a file, as a number; 0 if not known.
+    """
+
+def uring_error() -> int:
+    """Whether io_uring may be used: 0, or the errno of the refusal."""

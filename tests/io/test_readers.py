@@ -6,6 +6,7 @@ import ctypes
 import os
 import random
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,19 @@ def test_threads_that_read_run_where_they_are_told(files):
     for task in added:
         assert (TASKS / str(task) / "comm").read_text().startswith("zs-read-")
         assert os.sched_getaffinity(task) == {cpu}
+
+
+@each_kind
+def test_reads_outlive_the_thread_that_started_them(files, kind):
+    pieces = [(0, number * BLOCK, MIB) for number in range(60)]
+    queue = ReadQueue(files, kind=kind, request_bytes=64 << 10)
+
+    def start():
+        for tag, (file, offset, size) in enumerate(pieces):
+            queue.read(tag, file, offset, size)
+
+    for _ in range(5):
+        thread = threading.Thread(target=start)
+        thread.start()
+        thread.join()
+        check(files, pieces, sorted(collect(queue, len(pieces))))

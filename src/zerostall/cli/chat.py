@@ -65,9 +65,17 @@ def main(
             seed=seed,
         )
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
-            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
-            experts=experts, trace=trace,
+            model,
+            threads=threads,
+            ctx=ctx,
+            ram=ram,
+            isa=isa,
+            kv_type=kv_type,
+            streaming=Streaming(
+                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+            ),
+            experts=experts,
+            trace=trace,
         ) as llm:
             if llm.tokenizer.chat_template is None:
                 llm.encode_chat([{"role": "user", "content": "hi"}])  # raises, saying what to do

@@ -54,9 +54,17 @@ def ppl(
             print(f"[{chunk}]{running:.4f},", end="", file=sys.stderr, flush=True)
 
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
-            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
-            experts=experts, trace=trace,
+            model,
+            threads=threads,
+            ctx=ctx,
+            ram=ram,
+            isa=isa,
+            kv_type=kv_type,
+            streaming=Streaming(
+                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+            ),
+            experts=experts,
+            trace=trace,
         ) as llm:
             result = perplexity(llm, text, ctx, chunks, None if json else show)
         if json:

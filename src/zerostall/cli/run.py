@@ -104,9 +104,17 @@ def main(
         ids = None if tokens is None else parse_tokens(tokens, prompt)
         text = "" if ids is not None else read_prompt(prompt)
         with options.open_llm(
-            model, threads=threads, ctx=ctx, ram=ram, isa=isa, kv_type=kv_type,
-            streaming=Streaming(io, policy, speculate=speculate, mirrors=mirror or (), profile=profile),
-            experts=experts, trace=trace,
+            model,
+            threads=threads,
+            ctx=ctx,
+            ram=ram,
+            isa=isa,
+            kv_type=kv_type,
+            streaming=Streaming(
+                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+            ),
+            experts=experts,
+            trace=trace,
         ) as llm:
             chunks = begin(llm, ids, text, raw, system, params)
             if echo and not json:

@@ -100,7 +100,6 @@ def generate(
 def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None) -> Sampler:
     """The core's sampler for a request, its penalties primed with the prompt."""
     from zerostall._core import Sampler
-    from zerostall.engine.streaming import StreamMeter
 
     params = request.params
     bias = {int(token): float(value) for token, value in params.logit_bias.items()}

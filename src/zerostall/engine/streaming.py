@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zerostall.engine.drive import drive_cpus, drive_settings
 from zerostall.engine.profile import read_profile
 from zerostall.errors import InvalidRequestError
 
@@ -70,9 +71,8 @@ class Streaming:
             expert_bytes: room for experts.
             file: the model, whose files every mirror has too, by the same names.
         """
-        options: dict[str, Any] = {
+        options: dict[str, Any] = self._drive(file.paths[0]) | {
             "bytes": expert_bytes,
-            "io": self.io,
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
@@ -90,6 +90,19 @@ class Streaming:
         if self.faults is not None:
             options["faults"] = dict(self.faults)
         return options
+
+    def _drive(self, path: str) -> dict[str, Any]:
+        """How to read: as asked, or as the drive likes best."""
+        if self.io != "auto":
+            return {"io": self.io, "cpus": drive_cpus(path)}
+        best = drive_settings(path)
+        return {
+            "io": best.kind,
+            "depth": best.depth,
+            "request_bytes": best.request_bytes,
+            "direct": best.direct,
+            "cpus": drive_cpus(path),
+        }
 
 
 def reserve(budget: int) -> int:

@@ -22,6 +22,7 @@ class Recorder:
         self._writer: TraceWriter | None = None
 
     def __call__(self, demands: list[Demand]) -> None:
+        """Add a step's demands; before to(), nothing."""
         if self._writer is not None:
             self._writer.add(demands)
 
