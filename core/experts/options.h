@@ -12,9 +12,9 @@ enum class Policy : uint8_t { Lrfu, Lru, Lfu };
 struct Options {
   size_t bytes = 0;  // of memory for experts, reads under way included
   Policy policy = Policy::Lrfu;
-  double half_life = 256;  // steps after which a demand counts half (Lrfu)
-  bool speculate = true;   // read what the next layer is likely to want
-  bool trace = false;      // record every demand
+  double half_life = 256;      // steps after which a demand counts half (Lrfu)
+  bool speculate = true;       // read what the next layer is likely to want
+  bool trace = false;          // record every demand
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
 };
 

@@ -1,21 +1,31 @@
 // Slots in one reservation, taken in order so that pages come only as they are needed.
 #include "experts/shelf.h"
 
+#include <algorithm>
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
 namespace zs::experts {
+namespace {
+
+constexpr size_t kSlotsAhead = 64;
+constexpr size_t kStop = std::numeric_limits<size_t>::max();
+
+}  // namespace
 
 Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow)
     : slot_bytes_(slot_bytes),
       shadow_(shadow),
       usable_(count),
       memory_(slot_bytes * count, "the memory for experts"),
-      backing_(memory_.data(), memory_.size(), 1),
+      backing_(memory_.data(), memory_.size(), 2),
       owner_(count, kNone),
       keys_(count, kBusy),
-      resident_(count, false) {
+      resident_(count, false),
+      fill_to_(std::min(kSlotsAhead, count) * slot_bytes),
+      filler_([this] { fill(); }) {
   free_.reserve(count);
   for (size_t i = count; i-- > 0;) free_.push_back(static_cast<uint32_t>(i));
 }
@@ -26,11 +36,29 @@ uint32_t Shelf::take(ExpertId id) {
   free_.pop_back();
   owner_[slot] = id;
   const size_t end = (slot + 1) * slot_bytes_;
-  if (end > backed_) {
-    backing_.fill(0, end);
-    backed_ = end;
+  const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, memory_.size());
+  if (ahead > fill_to_.load(std::memory_order_relaxed)) {
+    fill_to_.store(ahead, std::memory_order_relaxed);
+    fill_to_.notify_one();
   }
+  backing_.fill(0, end);
   return slot;
+}
+
+Shelf::~Shelf() {
+  fill_to_.store(kStop);
+  fill_to_.notify_one();
+  filler_.join();
+}
+
+void Shelf::fill() {
+  for (size_t done = 0;;) {
+    fill_to_.wait(done);
+    const size_t end = fill_to_.load();
+    if (end == kStop) return;
+    backing_.fill(1, end);
+    done = end;
+  }
 }
 
 void Shelf::give_back(uint32_t slot) {

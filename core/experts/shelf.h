@@ -1,7 +1,9 @@
 // Memory for experts of one size: slots, who owns them, and which one to give up next.
 #pragma once
 
+#include <atomic>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include "base/aligned.h"
@@ -16,6 +18,7 @@ class Shelf {
 
   // `shadow` of the slots are kept for reads under way: at most count - shadow are resident.
   Shelf(size_t slot_bytes, size_t count, size_t shadow);
+  ~Shelf();
 
   size_t slot_bytes() const { return slot_bytes_; }
   size_t count() const { return usable_; }
@@ -66,7 +69,11 @@ class Shelf {
   std::vector<float> keys_;     // of settled slots; others kBusy
   std::vector<bool> resident_;  // of each slot
   std::vector<uint32_t> free_, retired_;
-  size_t backed_ = 0;  // bytes of memory_ that have pages
+  // Pages come from the system at a few GB/s at best, so a thread of its own stays some slots
+  // ahead of take(); it sleeps when it is.
+  void fill();
+  std::atomic<size_t> fill_to_;  // bytes; kStop: the thread ends
+  std::thread filler_;
 };
 
 }  // namespace zs::experts

@@ -43,7 +43,12 @@ struct SizeClass {
     return std::clamp(slots / kSlotsPerShadow, most_used, std::max(kMostShadow, most_used));
   }
   size_t bytes(size_t slots) const { return slots * slot_bytes + shadow(slots) * staging; }
-  size_t least() const { return bytes(used + most_used); }
+  // All experts of one token are resident, and there are slots to read into.
+  size_t least() const {
+    size_t slots = used + most_used;
+    while (slots - shadow(slots) < used) ++slots;
+    return bytes(slots);
+  }
   size_t all() const { return bytes(experts + std::max(kMostShadow, most_used)); }
   size_t slots_in(size_t budget) const {
     size_t slots = budget / slot_bytes;
@@ -140,6 +145,7 @@ void Store::next_step(std::span<const int32_t> tokens) {
   speculator_.idle_begins(running_, Speculator::Clock::now());
   if (const auto known = first_experts_.find(token_); known != first_experts_.end()) {
     predict(0, known->second);
+    start_predicted();
   }
 }
 

@@ -55,14 +55,14 @@ class Store {
   // at most `timeout`; returns 0 then, and when none is left. Throws Storage if a read failed;
   // then reset() before the next step.
   size_t collect(std::span<Arrival> arrivals, std::chrono::microseconds timeout);
-  // Demanded experts that have not arrived.
-  size_t outstanding() const { return wanted_; }
+  // Whether collect() has something to give without waiting.
+  bool any_ready() const { return !ready_.empty(); }
   // Packs panels of one part (0: gate, 1: up, 2: down) of an expert that arrived raw. Any thread.
   void pack(size_t layer, const Arrival& arrival, size_t part, size_t panel_begin,
             size_t panel_end) const;
   // An expert has been packed, where it came raw, and computed: its slot may go.
   void finish(size_t layer, uint32_t expert);
-  // What `layer` is likely to demand next, the likeliest first. Reads what is worth it.
+  // What `layer` is likely to demand next, the likeliest first. start() reads what is worth it.
   void predict(size_t layer, std::span<const uint32_t> experts);
   // After a step that ended early: nothing is demanded any more.
   void reset();

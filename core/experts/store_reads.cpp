@@ -118,7 +118,6 @@ void Store::predict(size_t layer, std::span<const uint32_t> experts) {
   }
   std::reverse(wishes_.begin(), wishes_.end());
   wish_bytes_ = options_.speculate ? speculator_.window_bytes(running_, many_) : 0;
-  if (waiting_.empty()) start_predicted();
 }
 
 void Store::start_predicted() {

@@ -39,7 +39,6 @@ void ExpertWaves::demand(Worker& worker, std::span<const GatedFfn::Group> groups
     for (const GatedFfn::Group& group : groups) {
       store.demand(group.number, static_cast<uint32_t>(group.tokens));
     }
-    store.start();
   });
 }
 
@@ -93,16 +92,21 @@ void ExpertWaves::run(Worker& worker, const GatedFfn& ffn, const float* x,
                       uint8_t* memory) const {
   Wave& wave = *reinterpret_cast<Wave*>(memory);
   const uint32_t counters = worker.counters_used;
-  for (;;) {
+  for (bool first = true;; first = false) {
     if (worker.thread == 0 && !worker.step.given_up) {
-      worker.step.guard([&] { next(worker, groups, wave); });
+      worker.step.guard([&] {
+        if (first && !worker.step.experts->any_ready()) worker.step.experts->start();
+        next(worker, groups, wave);
+      });
       for (uint32_t c = 0; c < kCountersPerWave; ++c) worker.step.counters[counters + c] = 0;
     }
     worker.barrier();
     if (worker.step.given_up || wave.count == 0) return;
     worker.counters_used = counters;
+    // While this thread asks for what is missing, the others begin with what is there.
+    if (first && worker.thread == 0) worker.step.guard([&] { worker.step.experts->start(); });
     pack(worker, wave);
-    ffn.run(worker, x, groups.subspan(wave.done, wave.count), results, ffn_memory);
+    ffn.run(worker, x, groups.subspan(wave.done, wave.count), results, ffn_memory, first);
     worker.barrier();
   }
 }

@@ -19,10 +19,12 @@ class ExpertWaves {
   // Bytes of `memory`.
   size_t shared_scratch() const;
 
-  // Thread 0: says what the layer needs; reads begin. Groups have their tokens and number.
+  // Thread 0: says what the layer needs, of which reads have not begun yet. Groups have their
+  // tokens and number.
   void demand(Worker& worker, std::span<const GatedFfn::Group> groups, uint8_t* memory) const;
-  // All threads, behind a barrier after demand(): every group once. Ends behind a barrier. If
-  // reading fails, or the step is interrupted, it ends early and step.given_up says so.
+  // All threads, behind a barrier after demand(): starts reading and runs every group once. Ends
+  // behind a barrier. If reading fails, or the step is interrupted, it ends early and
+  // step.given_up says so.
   void run(Worker& worker, const GatedFfn& ffn, const float* x, std::span<GatedFfn::Group> groups,
            float* results, uint8_t* ffn_memory, uint8_t* memory) const;
 

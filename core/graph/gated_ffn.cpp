@@ -10,8 +10,8 @@ namespace {
 // streams its own memory), dynamic chunks with many or on uneven cores. Calls fn(group,
 // panel_begin, panel_end).
 template <class Panels, class Fn>
-void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, Panels&& panels,
-                  Fn&& fn) {
+void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, bool dynamic,
+                  Panels&& panels, Fn&& fn) {
   auto& counter = worker.counter();
   if (groups.empty()) return;
   const size_t each = panels(groups[0]), total = each * groups.size();
@@ -25,7 +25,7 @@ void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, Panel
       begin += last - first;
     }
   };
-  if (tokens <= kDecodeTokens * 8 && !worker.step.uneven) {
+  if (tokens <= kDecodeTokens * 8 && !worker.step.uneven && !dynamic) {
     for (size_t g = 0; worker.step.many_nodes && g < groups.size(); ++g) {
       const Range own = worker.share(each);
       if (own.begin < own.end) fn(groups[g], own.begin, own.end);
@@ -68,11 +68,11 @@ GatedFfn::GatedFfn(const Group& shape, kernels::Activation act, size_t max_token
 }
 
 void GatedFfn::gate_up(Worker& worker, const float* x, std::span<const Group> groups,
-                       uint8_t* memory) const {
+                       uint8_t* memory, bool dynamic) const {
   float* gate_all = reinterpret_cast<float*>(memory + gate_);
   float* up_all = reinterpret_cast<float*>(memory + up_);
   share_panels(
-      worker, groups, [](const Group& g) { return g.up.panels(); },
+      worker, groups, dynamic, [](const Group& g) { return g.up.panels(); },
       [&](const Group& g, size_t begin, size_t end) {
         const bool gated = g.gate.data != nullptr;
         // Ungated: up goes where gate would, and the activation takes it alone.
@@ -115,8 +115,8 @@ void GatedFfn::quantise_hidden(Worker& worker, std::span<const Group> groups,
 }
 
 void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups, float* out,
-                   uint8_t* memory) const {
-  gate_up(worker, x, groups, memory);
+                   uint8_t* memory, bool dynamic) const {
+  gate_up(worker, x, groups, memory, dynamic);
   worker.barrier();
   const float* hidden = reinterpret_cast<const float*>(memory + gate_);
   if (hidden_.quantised()) {
@@ -124,7 +124,7 @@ void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups
     worker.barrier();
   }
   share_panels(
-      worker, groups, [](const Group& g) { return g.down.panels(); },
+      worker, groups, dynamic, [](const Group& g) { return g.down.panels(); },
       [&](const Group& g, size_t begin, size_t end) {
         const Product product{
             &g.down,

@@ -33,15 +33,16 @@ class GatedFfn {
   void prepare(Worker& worker, const float* x, size_t tokens, uint8_t* memory) const {
     if (in_.quantised()) in_.fill_shared(worker, x, tokens, memory);
   }
-  // Writes result `pair` to out + pair * d_model. Ends without a barrier.
+  // Writes result `pair` to out + pair * d_model. Ends without a barrier. `dynamic`: threads take
+  // work as they finish, because one of them comes late.
   void run(Worker& worker, const float* x, std::span<const Group> groups, float* out,
-           uint8_t* memory) const;
+           uint8_t* memory, bool dynamic = false) const;
 
   size_t d_model() const { return d_model_; }
 
  private:
-  void gate_up(Worker& worker, const float* x, std::span<const Group> groups,
-               uint8_t* memory) const;
+  void gate_up(Worker& worker, const float* x, std::span<const Group> groups, uint8_t* memory,
+               bool dynamic) const;
   void quantise_hidden(Worker& worker, std::span<const Group> groups, uint8_t* memory) const;
 
   kernels::Activation act_ = kernels::Activation::Silu;

@@ -46,38 +46,42 @@ Lookahead::Lookahead(BuildContext& build, size_t first, const RouterRule& rule, 
   order_ = take(rule.experts * sizeof(uint32_t));
 }
 
-void Lookahead::run(Worker& worker, const float* x, uint8_t* memory) const {
-  if (!router_) return;
-  const size_t tokens = worker.step.tokens, width = ratio_.size();
+void Lookahead::prepare(Worker& worker, const float* x, uint8_t* memory) const {
+  const size_t width = ratio_.size();
   float* scaled = reinterpret_cast<float*>(memory + scaled_);
-  const Range own = worker.share(tokens);
+  const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
     for (size_t i = 0; i < width; ++i) scaled[t * width + i] = x[t * width + i] * ratio_[i];
   }
   if (plan_.quantised()) {
     plan_.fill(worker.kernels(), scaled, own.begin, own.end, memory + quantised_);
   }
-  worker.barrier();
-  float* logits = reinterpret_cast<float*>(memory + logits_);
-  const Product product{router_, plan_.view(router_->format, scaled, memory + quantised_),
-                        nullptr, tokens,
-                        logits,  rule_.experts,
-                        nullptr};
-  run_products(worker, {&product, 1});
-  worker.barrier();
+}
+
+Product Lookahead::product(size_t tokens, uint8_t* memory) const {
+  const float* scaled = reinterpret_cast<const float*>(memory + scaled_);
+  Product product;
+  product.weight = router_;
+  product.activations = plan_.view(router_->format, scaled, memory + quantised_);
+  product.tokens = tokens;
+  product.out = reinterpret_cast<float*>(memory + logits_);
+  product.stride = rule_.experts;
+  return product;
+}
+
+void Lookahead::choose(Worker& worker, float* work, uint8_t* memory) const {
+  const float* logits = reinterpret_cast<const float*>(memory + logits_);
   auto* chosen = reinterpret_cast<int32_t*>(memory + chosen_);
   auto* weights = reinterpret_cast<float*>(memory + weights_);
-  float* work = reinterpret_cast<float*>(worker.scratch());
+  const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
     route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, work, chosen + t * rule_.used,
           weights + t * rule_.used);
   }
-  worker.barrier();
-  if (worker.thread == 0) rank(worker, memory);
 }
 
 // The experts that most tokens would choose, first those that one would choose first.
-void Lookahead::rank(Worker& worker, uint8_t* memory) const {
+void Lookahead::tell(Worker& worker, uint8_t* memory) const {
   const auto* chosen = reinterpret_cast<const int32_t*>(memory + chosen_);
   auto* votes = reinterpret_cast<uint32_t*>(memory + votes_);
   auto* order = reinterpret_cast<uint32_t*>(memory + order_);
@@ -88,7 +92,7 @@ void Lookahead::rank(Worker& worker, uint8_t* memory) const {
   }
   std::stable_sort(order, order + count,
                    [votes](uint32_t a, uint32_t b) { return votes[a] > votes[b]; });
-  worker.step.guard([&] { worker.step.experts->predict(next_layer_, {order, count}); });
+  worker.step.experts->predict(next_layer_, {order, count});
 }
 
 }  // namespace zs::graph

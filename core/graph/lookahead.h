@@ -20,15 +20,21 @@ class Lookahead {
   // `first`: index of the first of them; without them nothing is guessed. `rule`: of both layers.
   Lookahead(BuildContext& build, size_t first, const RouterRule& rule, size_t next_layer);
 
+  explicit operator bool() const { return router_ != nullptr; }
   // Bytes of `memory`.
   size_t shared_scratch() const { return end_; }
-  // All threads; x is the operator's input, normed. Tells the store. Ends without a barrier, but
-  // what follows touches none of its memory.
-  void run(Worker& worker, const float* x, uint8_t* memory) const;
+
+  // It runs beside the operator's own routing: before its product, all threads; x is the
+  // operator's input, normed.
+  void prepare(Worker& worker, const float* x, uint8_t* memory) const;
+  // To be run with the operator's.
+  Product product(size_t tokens, uint8_t* memory) const;
+  // All threads, once the product is there. `work` holds 2 * experts floats.
+  void choose(Worker& worker, float* work, uint8_t* memory) const;
+  // Thread 0, once all have chosen: tells the store.
+  void tell(Worker& worker, uint8_t* memory) const;
 
  private:
-  void rank(Worker& worker, uint8_t* memory) const;
-
   const PackedMatrix* router_ = nullptr;  // nullptr: nothing to guess with
   const float* bias_ = nullptr;
   std::vector<float> ratio_;  // next norm's weights over this one's

@@ -50,6 +50,7 @@ class Moe final : public Op {
     const float* x = worker.buffer(in_);
     uint8_t* shared = worker.step.shared;
     if (route_plan_.quantised()) route_plan_.fill_shared(worker, x, tokens, shared + route_);
+    if (lookahead_) lookahead_.prepare(worker, x, shared + lookahead_memory_);
     ffn_.prepare(worker, x, tokens, shared + ffn_memory_);
     worker.barrier();
     float* logits = at<float>(shared, logits_);
@@ -57,18 +58,19 @@ class Moe final : public Op {
                           nullptr, tokens,
                           logits,  rule_.experts,
                           nullptr};
-    run_products(worker, {&product, 1});
+    const Product products[] = {
+        product, lookahead_ ? lookahead_.product(tokens, shared + lookahead_memory_) : Product()};
+    run_products(worker, {products, lookahead_ ? 2u : 1u});
     worker.barrier();
     choose(worker, logits);
     worker.barrier();
     if (worker.thread == 0) {
       group(tokens, shared);
-      if (streamed_) waves_.demand(worker, groups(shared), shared + waves_memory_);
+      if (streamed_) demand(worker, shared);
     }
     worker.barrier();
     float* results = at<float>(shared, results_);
     if (streamed_) {
-      lookahead_.run(worker, x, shared + lookahead_memory_);
       waves_.run(worker, ffn_, x, groups(shared), results, shared + ffn_memory_,
                  shared + waves_memory_);
       if (worker.step.given_up) return;
@@ -133,6 +135,13 @@ class Moe final : public Op {
             at<int32_t>(shared, chosen_) + t * rule_.used,
             at<float>(shared, weights_) + t * rule_.used);
     }
+    if (lookahead_) lookahead_.choose(worker, work, shared + lookahead_memory_);
+  }
+
+  void demand(Worker& worker, uint8_t* shared) const {
+    waves_.demand(worker, groups(shared), shared + waves_memory_);
+    if (!lookahead_) return;
+    worker.step.guard([&] { lookahead_.tell(worker, shared + lookahead_memory_); });
   }
 
   // Counting sort of (token, choice) by expert; token order within an expert.
