@@ -68,6 +68,7 @@ nb::dict stats_dict(const experts::Stats& s) {
   d["bytes_wasted"] = s.bytes_wasted;
   d["stall_ns"] = s.stall_ns;
   d["read_ns"] = s.read_ns;
+  d["given"] = s.given;
   d["slots"] = s.slots;
   d["resident"] = s.resident;
   return d;

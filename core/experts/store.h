@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/memory_room.h"
 #include "experts/layout.h"
 #include "experts/options.h"
 #include "experts/scores.h"
@@ -85,7 +86,8 @@ class Store {
     return experts_[id_of(layer, expert)].state == State::Resident;
   }
 
-  // Lets go of (or takes back) about `bytes` of memory; returns what it came to.
+  // Lets go of (or takes back) about `bytes` of memory; returns what it came to. Steps do so by
+  // themselves when memory gets short, or comes free again.
   size_t shrink(size_t bytes);
   size_t grow(size_t bytes);
 
@@ -126,6 +128,7 @@ class Store {
   void hurry(ExpertId id);
   void idle_begins();
   void start_waiting();
+  void adapt();
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id);
   Error damaged(ExpertId id, const std::string& fault) const;
@@ -156,6 +159,9 @@ class Store {
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
   bool many_ = false;                  // the step is a prompt's
+  cpu::MemoryRoom memory_room_;
+  Speculator::Clock::time_point adapted_;
+  size_t given_ = 0;  // bytes that memory pressure has cost
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;
