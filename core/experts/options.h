@@ -12,8 +12,10 @@ enum class Policy : uint8_t { Lrfu, Lru, Lfu };
 struct Options {
   size_t bytes = 0;  // of memory for experts, reads under way included
   Policy policy = Policy::Lrfu;
-  double half_life = 256;      // steps after which a demand counts half (Lrfu)
-  bool speculate = true;       // read what the next layer is likely to want
+  double half_life = 256;  // steps after which a demand counts half (Lrfu)
+  bool speculate = true;   // read what the next layer is likely to want
+  // Lossy: an expert in memory is chosen before another whose router logit is larger by less.
+  float route_margin = 0;
   bool trace = false;          // record every demand
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
 };

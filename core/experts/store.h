@@ -73,6 +73,7 @@ class Store {
   // `progress(done, total)` counts experts and may throw to give up.
   void warm(const std::function<void(size_t, size_t)>& progress);
 
+  const Options& options() const { return options_; }
   const Layer& layer(size_t index) const { return layers_[index]; }
   size_t layers() const { return layers_.size(); }
   Scores& scores() { return scores_; }
@@ -82,7 +83,7 @@ class Store {
   // For others to read with while no expert is under way.
   io::ReadQueue& queue() { return *queue_; }
   // Whether `expert` is in memory now.
-  bool resident(size_t layer, uint32_t expert) const {
+  bool resident(size_t layer, size_t expert) const {
     return experts_[id_of(layer, expert)].state == State::Resident;
   }
 
