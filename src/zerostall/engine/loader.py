@@ -17,6 +17,7 @@ from zerostall.engine.budget import (
     parse_bytes,
 )
 from zerostall.engine.cpus import place_threads
+from zerostall.engine.drive import drive_place, nearest_first
 from zerostall.engine.profile import write_profile
 from zerostall.engine.session import Turns
 from zerostall.engine.streaming import Streaming
@@ -157,12 +158,15 @@ def start_engine(
     """Pack the weights and start the threads."""
     from zerostall._core import Engine
 
+    cpus, nodes = placement.cpus, placement.nodes
+    if plan.expert_bytes is not None:
+        cpus, nodes = nearest_first(cpus, nodes, drive_place(file.paths[0]).node)
     return Engine(
         file,
         model.tape,
         threads=placement.threads,
-        cpus=placement.cpus if placement.pinned else None,
-        nodes=placement.nodes if placement.pinned else None,
+        cpus=cpus if placement.pinned else None,
+        nodes=nodes if placement.pinned else None,
         uneven=placement.uneven,
         context=plan.context,
         max_batch=min(options.max_batch, plan.context),

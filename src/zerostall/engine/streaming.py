@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.drive import drive_cpus, drive_settings
+from zerostall.engine.drive import drive_place, drive_settings
 from zerostall.engine.profile import read_profile
 from zerostall.errors import InvalidRequestError
 
@@ -99,15 +99,18 @@ class Streaming:
 
     def _drive(self, path: str) -> dict[str, Any]:
         """How to read: as asked, or as the drive likes best."""
+        place = drive_place(path)
+        near: dict[str, Any] = {"cpus": place.cpus}
+        if place.node is not None:
+            near["node"] = place.node
         if self.io != "auto":
-            return {"io": self.io, "cpus": drive_cpus(path)}
+            return near | {"io": self.io}
         best = drive_settings(path)
-        return {
+        return near | {
             "io": best.kind,
             "depth": best.depth,
             "request_bytes": best.request_bytes,
             "direct": best.direct,
-            "cpus": drive_cpus(path),
         }
 
 
