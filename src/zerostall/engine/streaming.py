@@ -36,6 +36,7 @@ class Streaming:
         speculate: read what the next layer is likely to want.
         route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
             logit is larger by less than this.
+        check_records: compare the checksum of every expert read from a converted file.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
@@ -51,6 +52,7 @@ class Streaming:
     half_life: float = 256.0
     speculate: bool = True
     route_margin: float = 0.0
+    check_records: bool = False
     mirrors: Sequence[Path] = ()
     depth: int | None = None
     request_bytes: int | None = None
@@ -81,6 +83,7 @@ class Streaming:
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
+            "check_records": self.check_records,
             "route_margin": float(self.route_margin),
             "trace": self.trace is not None,
             "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
