@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zerostall import _core, arch
+from zerostall.errors import StorageError
 
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
@@ -100,6 +101,6 @@ def reads_at_load(model: Model, **streaming: Any) -> int:
         try:
             model.engine(**streaming, faults={"gone_after": middle})
             enough = middle
-        except _core.StorageError:
+        except StorageError:
             below = middle
     return enough
