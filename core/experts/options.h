@@ -37,6 +37,10 @@ struct Stats {
   uint64_t resident = 0;      // experts in memory
 };
 
+// When a prediction is made: before the experts of the layer before run, or just before the layer
+// itself, when most of its input is known.
+enum class Guess : uint8_t { Early, Late };
+
 enum class Outcome : uint8_t { Hit, Shadow, Miss };
 
 struct TraceEvent {

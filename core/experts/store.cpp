@@ -15,7 +15,6 @@ constexpr size_t kSlotsPerShadow = 24;
 constexpr size_t kMostShadow = 64;
 // A step of more tokens than this is a prompt's: most experts of a layer are wanted.
 constexpr size_t kDecodeTokens = 8;
-constexpr int32_t kNoToken = -1;
 
 size_t aligned_span(uint64_t offset, uint64_t bytes) {
   const uint64_t begin = offset / io::kReadAlign * io::kReadAlign;
@@ -93,7 +92,7 @@ Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
       queue_(std::move(queue)),
       options_(options),
       scores_(0, options.policy, options.half_life),
-      speculator_(layers_.size() + 1) {
+      speculator_(layers_.size()) {
   const std::vector<SizeClass> classes = classify(layers_, &size_of_);
   const size_t least = least_bytes(layers_), all = bytes_of_all(layers_);
   if (options.bytes < least) {
@@ -131,29 +130,23 @@ Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging
   for (size_t i = 0; i < shadow; ++i) free_staging.push_back(static_cast<uint32_t>(i));
 }
 
-void Store::next_step(std::span<const int32_t> tokens) {
+void Store::next_step(size_t tokens) {
   ++step_;
-  many_ = tokens.size() > kDecodeTokens;
-  token_ = tokens.size() == 1 ? tokens[0] : kNoToken;
+  many_ = tokens > kDecodeTokens;
   scores_.next_step();
   const uint64_t bytes = queue_->bytes_read(), ns = busy_ns();
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
   bytes_before_ = bytes;
   ns_before_ = ns;
-  // The first layer has no layer before it that could tell, but the token can.
-  running_ = layers_.size();
-  speculator_.idle_begins(running_, Speculator::Clock::now());
-  if (const auto known = first_experts_.find(token_); known != first_experts_.end()) {
-    predict(0, known->second);
-    start_predicted();
-  }
 }
 
 void Store::begin_layer(size_t layer) {
-  speculator_.demand_begins(Speculator::Clock::now(), many_);
+  speculator_.demand_begins(layer, Speculator::Clock::now(), many_);
   running_ = layer;
   wishes_.clear();
-  if (layer == 0 && token_ != kNoToken) first_experts_[token_].clear();
+  const auto named = named_.begin() + static_cast<ptrdiff_t>(first_[layer]);
+  stats_.predicted += static_cast<uint64_t>(
+      std::count(named, named + static_cast<ptrdiff_t>(layers_[layer].experts), true));
 }
 
 void Store::demand(uint32_t number, size_t tokens) {
@@ -162,7 +155,6 @@ void Store::demand(uint32_t number, size_t tokens) {
   scores_.demand(id, tokens);
   expert.demanded = true;
   if (named_[id]) ++stats_.foreseen;
-  if (running_ == 0 && token_ != kNoToken) first_experts_[token_].push_back(number);
   Outcome outcome = Outcome::Shadow;
   if (expert.state == State::Absent) {
     outcome = Outcome::Miss;
@@ -200,7 +192,7 @@ void Store::start() {
               false);
   std::reverse(waiting_.begin(), waiting_.end());
   start_waiting();
-  if (wanted_ == 0) speculator_.idle_begins(running_, Speculator::Clock::now());
+  if (wanted_ == 0) idle_begins();
 }
 
 size_t Store::collect(std::span<Arrival> arrivals, std::chrono::microseconds timeout) {

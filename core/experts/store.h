@@ -13,7 +13,6 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -43,8 +42,8 @@ class Store {
     const uint8_t* raw[3];  // rows to pack into the slot first; nullptr: packed
   };
 
-  // A step over these tokens begins.
-  void next_step(std::span<const int32_t> tokens);
+  // A step over so many tokens begins.
+  void next_step(size_t tokens);
 
   // What a layer needs, each expert once, with the number of tokens routed to it. start() then
   // begins the reads; experts that are there arrive at once.
@@ -62,8 +61,10 @@ class Store {
             size_t panel_end) const;
   // An expert has been packed, where it came raw, and computed: its slot may go.
   void finish(size_t layer, uint32_t expert);
-  // What `layer` is likely to demand next, the likeliest first. start() reads what is worth it.
-  void predict(size_t layer, std::span<const uint32_t> experts);
+  // What `layer` is likely to demand next, the likeliest first; a later guess replaces an earlier.
+  // start_predicted() and start() read what is worth it.
+  void predict(size_t layer, std::span<const uint32_t> experts, Guess guess);
+  void start_predicted();
   // After a step that ended early: nothing is demanded any more.
   void reset();
 
@@ -126,8 +127,8 @@ class Store {
   io::Record read_of(ExpertId id, size_t part);
   bool start_read(ExpertId id, bool predicted);
   void hurry(ExpertId id);
+  void idle_begins();
   void start_waiting();
-  void start_predicted();
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);
@@ -153,16 +154,13 @@ class Store {
   std::vector<ExpertId> ready_;        // demanded and there, not collected
   std::vector<ExpertId> predictions_;  // read or being read, the oldest first
   std::vector<ExpertId> wishes_;       // predicted, not begun; the likeliest last
-  size_t wish_bytes_ = 0;              // that may still be read for them
+  double window_bytes_ = 0;            // of idle time that are left for them
   std::vector<bool> named_;            // by the last prediction for each layer
   size_t wanted_ = 0;                  // demanded, not arrived
   size_t busy_ = 0;                    // experts being read
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
-  int32_t token_ = -1;                 // of a step of one token
-  // The experts that a token's first layer wanted the last time.
-  std::unordered_map<int32_t, std::vector<uint32_t>> first_experts_;
-  bool many_ = false;  // the step is a prompt's
+  bool many_ = false;                  // the step is a prompt's
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;

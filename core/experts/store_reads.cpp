@@ -13,9 +13,6 @@ namespace {
 // A read of the queue is a part of an expert; a record has one.
 constexpr uint32_t kTagParts = 4;
 
-// A window is worth a read when it holds at least this part of it.
-constexpr size_t kWindowParts = 2;
-
 }  // namespace
 
 // Where raw rows of a part lie in a staging buffer: on pages of their own.
@@ -105,35 +102,43 @@ void Store::start_waiting() {
   if (waiting_.empty()) start_predicted();
 }
 
-void Store::predict(size_t layer, std::span<const uint32_t> experts) {
+void Store::idle_begins() {
+  speculator_.idle_begins((running_ + 1) % layers_.size(), Speculator::Clock::now());
+}
+
+void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess) {
   const size_t first = first_[layer];
-  std::fill_n(named_.begin() + first, layers_[layer].experts, false);
+  std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first), layers_[layer].experts, false);
   wishes_.clear();
-  for (size_t rank = 0; rank < experts.size(); ++rank) {
-    const ExpertId id = id_of(layer, experts[rank]);
+  const size_t base = guess == Guess::Early ? 0 : Speculator::kRanks;
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const ExpertId id = id_of(layer, experts[i]);
     named_[id] = true;
-    ++stats_.predicted;
     Expert& expert = experts_[id];
-    if (expert.state != State::Absent || !speculator_.worth(rank)) continue;
-    expert.rank = static_cast<uint8_t>(std::min<size_t>(rank, 255));
+    if (expert.state != State::Absent) continue;
+    expert.rank = static_cast<uint8_t>(base + std::min(i, Speculator::kRanks - 1));
     wishes_.push_back(id);
   }
   std::reverse(wishes_.begin(), wishes_.end());
-  wish_bytes_ = options_.speculate ? speculator_.window_bytes(running_, many_) : 0;
+  if (!options_.speculate) wishes_.clear();
+  window_bytes_ = speculator_.window_bytes(guess, layer, many_);
+  if (guess == Guess::Early) return;
+  speculator_.late_begins(layer, Speculator::Clock::now());
+  // What early guesses have begun is in the way.
+  window_bytes_ -= static_cast<double>(busy_ * layers_[layer].slot_bytes);
 }
 
 void Store::start_predicted() {
-  while (!wishes_.empty()) {
+  for (; !wishes_.empty(); wishes_.pop_back()) {
     const ExpertId id = wishes_.back();
-    const size_t bytes = layers_[layer_of(id)].slot_bytes;
-    if (wish_bytes_ < bytes / kWindowParts) return;
-    if (experts_[id].state == State::Absent) {
-      if (!start_read(id, true)) return;
-      ++stats_.speculated;
-      predictions_.push_back(id);
-      wish_bytes_ -= std::min(wish_bytes_, bytes);
-    }
-    wishes_.pop_back();
+    if (experts_[id].state != State::Absent) continue;
+    const auto bytes = static_cast<double>(layers_[layer_of(id)].slot_bytes);
+    if (window_bytes_ <= 0) return;
+    if (!speculator_.worth(experts_[id].rank, std::min(1.0, window_bytes_ / bytes))) continue;
+    if (!start_read(id, true)) return;
+    ++stats_.speculated;
+    predictions_.push_back(id);
+    window_bytes_ -= bytes;
   }
 }
 
@@ -180,7 +185,7 @@ void Store::arrived(ExpertId id, bool step_fails) {
   if (expert.demanded) {
     // What failed before it was demanded was no failure of the step.
     if (failed && !step_fails) return read_again(id);
-    if (--wanted_ == 0) speculator_.idle_begins(running_, Speculator::Clock::now());
+    if (--wanted_ == 0) idle_begins();
     if (!failed) {
       ready_.push_back(id);
       return;

@@ -170,7 +170,7 @@ bool Engine::execute(Step& step) {
   // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
   // all threads leave behind the same barrier.
   std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
-  if (experts_) step.guard([&] { experts_->next_step({step.ids, step.tokens}); });
+  if (experts_) step.guard([&] { experts_->next_step(step.tokens); });
   pool_.run([&](int thread) {
     Worker worker{step, thread, pool_.size()};
     if (join_time > join_time.zero()) {
@@ -182,6 +182,7 @@ bool Engine::execute(Step& step) {
     auto begun = Clock::now();
     auto polled = begun;
     for (size_t i = 0; i < count; ++i) {
+      if (ops[i]->idle()) continue;
       worker.counters_used = static_cast<uint32_t>(i) * kCountersPerOp;
       ops[i]->run(worker);
       if (thread == 0 && begun - polled > kPollInterval) {

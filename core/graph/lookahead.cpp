@@ -15,20 +15,42 @@ constexpr float kSmallestPart = 1e-4f;
 
 }  // namespace
 
-Lookahead::Lookahead(BuildContext& build, size_t first, const RouterRule& rule, size_t next_layer)
-    : rule_(rule), next_layer_(next_layer) {
-  if (!build.has_weight(first + 2)) return;
+Lookahead Lookahead::of_stream(BuildContext& build, size_t first, const RouterRule& rule, float eps,
+                               size_t layer) {
+  Lookahead l;
+  const size_t width = build.input_width(0);
+  const float* norm = build.vector(first, width);
+  if (!norm) build.attrs.fail("the norm is missing");
+  l.scale_.assign(norm, norm + width);
+  l.eps_ = eps;
+  l.stage_ = Stage::Late;
+  l.read(build, first + 1, rule, layer);
+  return l;
+}
+
+Lookahead Lookahead::of_normed(BuildContext& build, size_t first, const RouterRule& rule,
+                               size_t layer) {
+  Lookahead l;
+  if (!build.has_weight(first + 2)) return l;
   const size_t width = build.input_width(0);
   const float* own = build.vector(first, width);
   const float* next = build.vector(first + 1, width);
   if (!own || !next) build.attrs.fail("the norms for the lookahead are missing");
-  router_ = &build.matrix(first + 2, rule.experts, width);
-  bias_ = build.vector(first + 3, rule.experts);
   float most = 0;
   for (size_t i = 0; i < width; ++i) most = std::max(most, std::abs(own[i]));
   for (size_t i = 0; i < width; ++i) {
-    ratio_.push_back(std::abs(own[i]) > most * kSmallestPart ? next[i] / own[i] : 0.0f);
+    l.scale_.push_back(std::abs(own[i]) > most * kSmallestPart ? next[i] / own[i] : 0.0f);
   }
+  l.read(build, first + 2, rule, layer);
+  return l;
+}
+
+void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule, size_t layer) {
+  const size_t width = scale_.size();
+  rule_ = rule;
+  layer_ = layer;
+  router_ = &build.matrix(router, rule.experts, width);
+  bias_ = build.vector(router + 1, rule.experts);
   plan_ = ActivationPlan(width, build.max_tokens);
   plan_.need(router_->format);
   const auto take = [this](size_t bytes) {
@@ -47,11 +69,17 @@ Lookahead::Lookahead(BuildContext& build, size_t first, const RouterRule& rule, 
 }
 
 void Lookahead::prepare(Worker& worker, const float* x, uint8_t* memory) const {
-  const size_t width = ratio_.size();
+  const size_t width = scale_.size();
   float* scaled = reinterpret_cast<float*>(memory + scaled_);
   const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
-    for (size_t i = 0; i < width; ++i) scaled[t * width + i] = x[t * width + i] * ratio_[i];
+    const float* from = x + t * width;
+    float* to = scaled + t * width;
+    if (eps_ > 0) {
+      worker.kernels().rms_norm(from, scale_.data(), to, width, eps_);
+    } else {
+      for (size_t i = 0; i < width; ++i) to[i] = from[i] * scale_[i];
+    }
   }
   if (plan_.quantised()) {
     plan_.fill(worker.kernels(), scaled, own.begin, own.end, memory + quantised_);
@@ -92,7 +120,7 @@ void Lookahead::tell(Worker& worker, uint8_t* memory) const {
   }
   std::stable_sort(order, order + count,
                    [votes](uint32_t a, uint32_t b) { return votes[a] > votes[b]; });
-  worker.step.experts->predict(next_layer_, {order, count});
+  worker.step.experts->predict(layer_, {order, count}, stage_);
 }
 
 }  // namespace zs::graph

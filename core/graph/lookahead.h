@@ -1,9 +1,10 @@
-// Which experts the next layer will want, guessed before this layer has run: the next layer's norm
-// and router applied to the hidden state as it is now (Eliseev and Mazur, 2023).
+// Which experts a layer will want, guessed before the layers in between have run: its norm and
+// router applied to the hidden state as it is now (Eliseev and Mazur, 2023).
 #pragma once
 
 #include <vector>
 
+#include "experts/options.h"
 #include "graph/op.h"
 #include "graph/product.h"
 #include "graph/router.h"
@@ -12,20 +13,26 @@ namespace zs::graph {
 
 class Lookahead {
  public:
-  // Optional weights of the operator: norm of its input, then norm, router and selection bias of
-  // the layer that comes next.
-  static constexpr size_t kWeights = 4;
+  // How much lies between the guess and the demand.
+  using Stage = experts::Guess;
 
   Lookahead() = default;
-  // `first`: index of the first of them; without them nothing is guessed. `rule`: of both layers.
-  Lookahead(BuildContext& build, size_t first, const RouterRule& rule, size_t next_layer);
+  // The operator's input is the residual stream: weights from `first` on are the layer's norm,
+  // router and selection bias.
+  static Lookahead of_stream(BuildContext& build, size_t first, const RouterRule& rule, float eps,
+                             size_t layer);
+  // The operator's input is normed already: weights from `first` on are that norm, then the norm,
+  // router and selection bias of the layer. Without them it guesses nothing.
+  static Lookahead of_normed(BuildContext& build, size_t first, const RouterRule& rule,
+                             size_t layer);
+  static constexpr size_t kWeights = 4;
 
   explicit operator bool() const { return router_ != nullptr; }
   // Bytes of `memory`.
   size_t shared_scratch() const { return end_; }
 
   // It runs beside the operator's own routing: before its product, all threads; x is the
-  // operator's input, normed.
+  // operator's input.
   void prepare(Worker& worker, const float* x, uint8_t* memory) const;
   // To be run with the operator's.
   Product product(size_t tokens, uint8_t* memory) const;
@@ -35,11 +42,15 @@ class Lookahead {
   void tell(Worker& worker, uint8_t* memory) const;
 
  private:
+  void read(BuildContext& build, size_t router, const RouterRule& rule, size_t layer);
+
   const PackedMatrix* router_ = nullptr;  // nullptr: nothing to guess with
   const float* bias_ = nullptr;
-  std::vector<float> ratio_;  // next norm's weights over this one's
+  std::vector<float> scale_;  // the norm's weights, over those of the norm that x has had
+  float eps_ = 0;             // of the norm; 0: x is normed
+  Stage stage_ = Stage::Early;
   RouterRule rule_;
-  size_t next_layer_ = 0;
+  size_t layer_ = 0;
   ActivationPlan plan_;
   size_t scaled_ = 0, quantised_ = 0, logits_ = 0, chosen_ = 0, weights_ = 0, votes_ = 0,
          order_ = 0, end_ = 0;  // offsets

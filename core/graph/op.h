@@ -87,6 +87,8 @@ class Op {
   // Called by every thread at once. A barrier follows it; within it, worker.barrier() orders
   // phases. Every thread must make the same number of barrier() and counter() calls.
   virtual void run(Worker& worker) const = 0;
+  // Whether there is nothing to run; the same for as long as it lives.
+  virtual bool idle() const { return false; }
   // Scratch that all threads share, and that each has alone, in bytes.
   virtual size_t shared_scratch() const { return 0; }
   virtual size_t private_scratch() const { return 0; }

@@ -14,7 +14,24 @@ void top_k(const float* score, size_t n, size_t k, int32_t* chosen) {
   }
 }
 
+constexpr int64_t kMaxExperts = 1 << 16;
+
 }  // namespace
+
+RouterRule read_router_rule(BuildContext& build) {
+  RouterRule rule;
+  const int64_t experts = build.attrs.integer("experts", 1, kMaxExperts);
+  rule.experts = experts;
+  rule.used = build.attrs.integer("used", 1, experts);
+  const std::string gating = build.attrs.text("gating", "softmax");
+  if (gating != "softmax" && gating != "sigmoid") {
+    build.attrs.fail("gating is '" + gating + "', expected softmax or sigmoid");
+  }
+  rule.gating = gating == "softmax" ? Gating::Softmax : Gating::Sigmoid;
+  rule.normalise = build.attrs.boolean("normalise", true);
+  rule.scale = build.attrs.real("scale", 1.0f);
+  return rule;
+}
 
 void route(const kernels::Table& kernels, const RouterRule& rule, const float* logits,
            const float* bias, float* work, int32_t* chosen, float* weights) {

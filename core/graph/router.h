@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "graph/op.h"
 #include "kernels/table.h"
 
 namespace zs::graph {
@@ -16,6 +17,9 @@ struct RouterRule {
   bool normalise = true;  // weights of the chosen sum to 1
   float scale = 1.0f;
 };
+
+// From the attributes experts, used, gating, normalise and scale.
+RouterRule read_router_rule(BuildContext& build);
 
 // From `experts` logits to `used` expert numbers, best first (ties: the lower number first), and
 // their weights. Softmax: top-k on the logits; the weights are the softmax over the chosen if

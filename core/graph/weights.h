@@ -75,6 +75,7 @@ class WeightStore {
   // layer's index in expert_layers(). nullopt: their data is in memory after load().
   std::optional<size_t> stream(const PackedExperts& gate, const PackedExperts& up,
                                const PackedExperts& down, size_t used, const std::string& user);
+  bool streaming() const { return streaming_; }
   const std::vector<experts::Layer>& expert_layers() const { return expert_layers_; }
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
   // Converted to float at once.

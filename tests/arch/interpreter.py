@@ -143,6 +143,9 @@ class Interpreter:
     def ffn(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
         return [self._ffn(op, inputs[0], *weights)]
 
+    def foresee(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
+        return []  # what it guesses changes no result
+
     def moe(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
         x, at = inputs[0], op.attrs
         router, selection_bias, gate, up, down, *_ = weights

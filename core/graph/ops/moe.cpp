@@ -10,8 +10,6 @@
 namespace zs::graph {
 namespace {
 
-constexpr int64_t kMaxExperts = 1 << 16;
-
 class Moe final : public Op {
  public:
   explicit Moe(BuildContext& build) : max_tokens_(build.max_tokens) {
@@ -20,7 +18,7 @@ class Moe final : public Op {
     out_ = build.output(0);
     const size_t d_model = build.input_width(0);
     build.expect_width(build.output_width(0), d_model, "the output");
-    read_rule(build);
+    rule_ = read_router_rule(build);
     router_ = &build.matrix(0, rule_.experts, d_model);
     bias_ = build.vector(1, rule_.experts);
     gate_ = &build.experts(2, rule_.experts, 0, d_model);
@@ -32,7 +30,7 @@ class Moe final : public Op {
     streamed_ = layer.has_value();
     if (streamed_) {
       waves_ = ExpertWaves(*layer, gate_->first, up_->first, down_->first);
-      lookahead_ = Lookahead(build, 5, rule_, *layer + 1);
+      lookahead_ = Lookahead::of_normed(build, 5, rule_, *layer + 1);
     }
     const size_t pairs = max_tokens_ * rule_.used;
     ffn_ = GatedFfn({gate_->first, up_->first, down_->first, nullptr, 0, 0},
@@ -89,19 +87,6 @@ class Moe final : public Op {
 
   std::span<GatedFfn::Group> groups(uint8_t* shared) const {
     return {at<GatedFfn::Group>(shared, groups_), *at<size_t>(shared, group_count_)};
-  }
-
-  void read_rule(BuildContext& build) {
-    const int64_t experts = build.attrs.integer("experts", 1, kMaxExperts);
-    rule_.experts = experts;
-    rule_.used = build.attrs.integer("used", 1, experts);
-    const std::string gating = build.attrs.text("gating", "softmax");
-    if (gating != "softmax" && gating != "sigmoid") {
-      build.attrs.fail("gating is '" + gating + "', expected softmax or sigmoid");
-    }
-    rule_.gating = gating == "softmax" ? Gating::Softmax : Gating::Sigmoid;
-    rule_.normalise = build.attrs.boolean("normalise", true);
-    rule_.scale = build.attrs.real("scale", 1.0f);
   }
 
   void place(size_t pairs, size_t d_model) {

@@ -82,6 +82,7 @@ class Decoder:
         x = self.embed()
         self.ropes()
         for layer in range(self.layers):
+            self.foresee(layer, x)
             x = self.block(layer, x)
         self.head(x)
         return self.b.finish()
@@ -304,6 +305,26 @@ class Decoder:
                 f"experts is {asked}; this model uses {used} for each token: give 1 to {used}"
             )
         return asked
+
+    def foresee(self, layer: int, x: int) -> None:
+        """Name the experts that the layer will want, from what it has before its attention."""
+        norm, router = f"blk.{layer}.ffn_norm.weight", f"blk.{layer}.ffn_gate_inp.weight"
+        if self.norm_kind != "rms_norm" or not self.b.has(norm) or not self.b.has(router):
+            return
+        count = self.b.shape(router)[0]
+        self.tape.add(
+            "foresee",
+            [x],
+            [
+                self.b.weight(norm, (self.width,)),
+                self.b.weight(router, (count, self.width)),
+                self.b.optional(f"blk.{layer}.exp_probs_b.bias", (count,)),
+            ],
+            experts=count,
+            used=self.experts_used(count),
+            gating=self.gating,
+            eps=self.eps,
+        )
 
     def lookahead(self, layer: int) -> list[Weight | None]:
         """What guesses the next layer's experts: this layer's norm, then its norm and router.
