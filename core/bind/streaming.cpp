@@ -29,6 +29,7 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.policy = policy_named(from.get<std::string>("policy", "lrfu"));
   experts.half_life = from.get("half_life", experts.half_life);
   experts.speculate = from.get("speculate", experts.speculate);
+  experts.route_margin = from.get("route_margin", experts.route_margin);
   experts.trace = from.get("trace", experts.trace);
   experts.profile = from.get("profile", experts.profile);
   io::QueueOptions& reads = options.reads;
@@ -47,6 +48,9 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   from.refuse_others("streaming");
   if (experts.bytes == 0) {
     throw Error(ErrorKind::InvalidRequest, "streaming needs bytes for experts, above 0");
+  }
+  if (!(experts.route_margin >= 0)) {
+    throw Error(ErrorKind::InvalidRequest, "route_margin is below 0");
   }
   if (!(experts.half_life > 0)) {
     throw Error(ErrorKind::InvalidRequest, "half_life is not above 0 steps");
@@ -68,6 +72,7 @@ nb::dict stats_dict(const experts::Stats& s) {
   d["bytes_wasted"] = s.bytes_wasted;
   d["stall_ns"] = s.stall_ns;
   d["read_ns"] = s.read_ns;
+  d["given"] = s.given;
   d["slots"] = s.slots;
   d["resident"] = s.resident;
   return d;

@@ -18,6 +18,7 @@
 #include "cpu/cgroup.h"
 #include "cpu/drive_node.h"
 #include "cpu/features.h"
+#include "cpu/memory_room.h"
 #include "cpu/node_memory.h"
 #include "cpu/placement.h"
 
@@ -147,6 +148,11 @@ void topology(nb::module_& m) {
       [](const std::string& path, const std::string& root) { return cpu::drive_node(root, path); },
       "path"_a, "root"_a = "/",
       "The NUMA node that the drive of a file hangs on; None if unknown or not local.");
+  m.def(
+      "memory_room", [](const std::string& root) { return cpu::MemoryRoom(root).bytes(); },
+      "root"_a = "/",
+      "Bytes this process can still take: free memory, within its control groups' limits, page\n"
+      "cache that can be dropped counted as free. None where the system does not say.");
   m.def("cgroup_folders", cgroup_folders, "controller"_a, "root"_a = "/",
         "Folders of this process's control groups that hold a controller, innermost first.");
   m.def("cpu_features", cpu_features, nb::sig("def cpu_features() -> dict[str, bool]"),

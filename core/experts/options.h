@@ -12,8 +12,10 @@ enum class Policy : uint8_t { Lrfu, Lru, Lfu };
 struct Options {
   size_t bytes = 0;  // of memory for experts, reads under way included
   Policy policy = Policy::Lrfu;
-  double half_life = 256;      // steps after which a demand counts half (Lrfu)
-  bool speculate = true;       // read what the next layer is likely to want
+  double half_life = 256;  // steps after which a demand counts half (Lrfu)
+  bool speculate = true;   // read what the next layer is likely to want
+  // Lossy: an expert in memory is chosen before another whose router logit is larger by less.
+  float route_margin = 0;
   bool trace = false;          // record every demand
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
 };
@@ -34,6 +36,7 @@ struct Stats {
   uint64_t stall_ns = 0;      // time the workers had nothing to do but wait for bytes
   uint64_t read_ns = 0;       // time with at least one read under way
   uint64_t slots = 0;         // experts that fit into memory now
+  uint64_t given = 0;         // bytes of slots given back under memory pressure, for now
   uint64_t resident = 0;      // experts in memory
 };
 

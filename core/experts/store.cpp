@@ -15,6 +15,11 @@ constexpr size_t kSlotsPerShadow = 24;
 constexpr size_t kMostShadow = 64;
 // A step of more tokens than this is a prompt's: most experts of a layer are wanted.
 constexpr size_t kDecodeTokens = 8;
+// How often memory is looked at, the part of the budget below which its rest is too little, and
+// the part of the time, in per cent, in which everybody waiting for memory is too much.
+constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
+constexpr size_t kLeastRoomPart = 128;
+constexpr double kMostPressure = 20;
 
 size_t aligned_span(uint64_t offset, uint64_t bytes) {
   const uint64_t begin = offset / io::kReadAlign * io::kReadAlign;
@@ -138,6 +143,23 @@ void Store::next_step(size_t tokens) {
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
   bytes_before_ = bytes;
   ns_before_ = ns;
+  if (const auto now = Speculator::Clock::now(); now - adapted_ > kAdaptInterval) {
+    adapted_ = now;
+    adapt();
+  }
+}
+
+// The kernel kills before it asks, so some room is always left.
+void Store::adapt() {
+  const auto room = memory_room_.bytes();
+  if (!room) return;
+  const auto least = static_cast<int64_t>(options_.bytes / kLeastRoomPart);
+  const bool pressed = memory_room_.pressure() > kMostPressure;
+  if (*room < least || pressed) {
+    given_ += shrink(static_cast<size_t>(std::max(2 * least - *room, least)));
+  } else if (given_ > 0 && *room > 3 * least) {
+    given_ -= std::min(given_, grow(std::min(given_, static_cast<size_t>(*room - 2 * least))));
+  }
 }
 
 void Store::begin_layer(size_t layer) {
@@ -301,6 +323,7 @@ void Store::reset() {
 Stats Store::stats() const {
   Stats stats = stats_;
   stats.read_ns = busy_ns();
+  stats.given = given_;
   for (const Size& size : sizes_) {
     stats.slots += size.shelf.count();
     stats.resident += size.shelf.residents();

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/memory_room.h"
 #include "experts/layout.h"
 #include "experts/options.h"
 #include "experts/scores.h"
@@ -72,6 +73,7 @@ class Store {
   // `progress(done, total)` counts experts and may throw to give up.
   void warm(const std::function<void(size_t, size_t)>& progress);
 
+  const Options& options() const { return options_; }
   const Layer& layer(size_t index) const { return layers_[index]; }
   size_t layers() const { return layers_.size(); }
   Scores& scores() { return scores_; }
@@ -81,11 +83,12 @@ class Store {
   // For others to read with while no expert is under way.
   io::ReadQueue& queue() { return *queue_; }
   // Whether `expert` is in memory now.
-  bool resident(size_t layer, uint32_t expert) const {
+  bool resident(size_t layer, size_t expert) const {
     return experts_[id_of(layer, expert)].state == State::Resident;
   }
 
-  // Lets go of (or takes back) about `bytes` of memory; returns what it came to.
+  // Lets go of (or takes back) about `bytes` of memory; returns what it came to. Steps do so by
+  // themselves when memory gets short, or comes free again.
   size_t shrink(size_t bytes);
   size_t grow(size_t bytes);
 
@@ -129,6 +132,7 @@ class Store {
   void hurry(ExpertId id);
   void idle_begins();
   void start_waiting();
+  void adapt();
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);
@@ -161,6 +165,9 @@ class Store {
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
   bool many_ = false;                  // the step is a prompt's
+  cpu::MemoryRoom memory_room_;
+  Speculator::Clock::time_point adapted_;
+  size_t given_ = 0;  // bytes that memory pressure has cost
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;

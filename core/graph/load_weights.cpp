@@ -119,6 +119,8 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::Read
   if (queue) read_stored(*queue, progress);
   pack_all(pool, progress);
   backing_->finish();
+  // Without swap it would stay anyway; where the limit does not allow it, it may be swapped.
+  if (streaming_) io::lock(memory_.data(), memory_.size());
   // The source of what was packed is not needed again, nor are the pages that show it.
   for (const auto& entry : declared_) {
     if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});

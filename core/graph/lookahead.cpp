@@ -103,8 +103,8 @@ void Lookahead::choose(Worker& worker, float* work, uint8_t* memory) const {
   auto* weights = reinterpret_cast<float*>(memory + weights_);
   const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
-    route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, work, chosen + t * rule_.used,
-          weights + t * rule_.used);
+    route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, nullptr, work,
+          chosen + t * rule_.used, weights + t * rule_.used);
   }
 }
 

@@ -34,11 +34,15 @@ RouterRule read_router_rule(BuildContext& build) {
 }
 
 void route(const kernels::Table& kernels, const RouterRule& rule, const float* logits,
-           const float* bias, float* work, int32_t* chosen, float* weights) {
+           const float* bias, const float* bonus, float* work, int32_t* chosen, float* weights) {
   const size_t n = rule.experts, k = rule.used;
   float sum = 0;
+  float* score = work + n;
   if (rule.gating == Gating::Softmax) {
-    top_k(logits, n, k, chosen);
+    if (bonus) {
+      for (size_t e = 0; e < n; ++e) score[e] = logits[e] + bonus[e];
+    }
+    top_k(bonus ? score : logits, n, k, chosen);
     for (size_t i = 0; i < k; ++i) weights[i] = logits[chosen[i]];
     if (rule.normalise) {
       sum = kernels.exp_sum(weights, weights, k);
@@ -48,8 +52,9 @@ void route(const kernels::Table& kernels, const RouterRule& rule, const float* l
     }
   } else {
     kernels.sigmoid(logits, work, n);
-    float* score = work + n;
-    for (size_t e = 0; e < n; ++e) score[e] = bias ? work[e] + bias[e] : work[e];
+    for (size_t e = 0; e < n; ++e) {
+      score[e] = (bias ? work[e] + bias[e] : work[e]) + (bonus ? bonus[e] : 0.0f);
+    }
     top_k(score, n, k, chosen);
     for (size_t i = 0; i < k; ++i) sum += weights[i] = work[chosen[i]];
     if (!rule.normalise) sum = 1.0f;

@@ -25,7 +25,8 @@ RouterRule read_router_rule(BuildContext& build);
 // their weights. Softmax: top-k on the logits; the weights are the softmax over the chosen if
 // normalised, else their share of the softmax over all. Sigmoid (DeepSeek-V3): top-k on
 // sigmoid(logit) + bias, weights from sigmoid(logit). `work` holds 2 * experts floats.
+// `bonus`, one for each expert or nullptr, counts in the choice alone.
 void route(const kernels::Table& kernels, const RouterRule& rule, const float* logits,
-           const float* bias, float* work, int32_t* chosen, float* weights);
+           const float* bias, const float* bonus, float* work, int32_t* chosen, float* weights);
 
 }  // namespace zs::graph

@@ -19,4 +19,7 @@ void release(std::span<const uint8_t> pages);
 // them would end the process.
 [[nodiscard]] bool populate(std::span<const uint8_t> pages);
 
+// Keeps memory from being swapped out, where the process may do so. Advice only.
+void lock(const uint8_t* data, size_t bytes);
+
 }  // namespace zs::io

@@ -529,6 +529,12 @@ def drive_node(path: str, root: str = '/') -> int | None:
     The NUMA node that the drive of a file hangs on; None if unknown or not local.
     """
 
+def memory_room(root: str = '/') -> int | None:
+    """
+    Bytes this process can still take: free memory, within its control groups' limits, page
+    cache that can be dropped counted as free. None where the system does not say.
+    """
+
 def cgroup_folders(controller: str, root: str = '/') -> list[str]:
     """
     Folders of this process's control groups that hold a controller, innermost first.

@@ -82,7 +82,9 @@ class LLM:
         experts: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        options = Options(threads, ctx, ram, kv_type, isa, max_batch, pin, streaming or Streaming())
+        options = Options(
+            threads, ctx, ram, kv_type, isa, max_batch, pin, streaming or Streaming(), experts
+        )
         self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
 
     def __enter__(self) -> LLM:

@@ -22,6 +22,12 @@ class FakeEngine:
         self.opened = 0
         self.step_s = 0.0
 
+    def stream_stats(self) -> dict[str, int]:
+        return {}
+
+    def expert_scores(self) -> list[float]:
+        return []
+
     def open_sequence(self) -> int:
         self.opened += 1
         self.sequences[self.opened] = []

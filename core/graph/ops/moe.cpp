@@ -2,6 +2,7 @@
 // add their results in router order, so that the sum does not depend on who finished first.
 #include <algorithm>
 
+#include "experts/store.h"
 #include "graph/expert_waves.h"
 #include "graph/gated_ffn.h"
 #include "graph/lookahead.h"
@@ -40,7 +41,7 @@ class Moe final : public Op {
 
   size_t shared_scratch() const override { return end_; }
   size_t private_scratch() const override {
-    return std::max(GatedFfn::private_scratch(max_tokens_), 2 * rule_.experts * sizeof(float));
+    return std::max(GatedFfn::private_scratch(max_tokens_), 3 * rule_.experts * sizeof(float));
   }
 
   void run(Worker& worker) const override {
@@ -114,13 +115,24 @@ class Moe final : public Op {
   void choose(Worker& worker, const float* logits) const {
     uint8_t* shared = worker.step.shared;
     float* work = reinterpret_cast<float*>(worker.scratch());
+    const float* bonus = nearness(worker, work + 2 * rule_.experts);
     const Range r = worker.share(worker.step.tokens);
     for (size_t t = r.begin; t < r.end; ++t) {
-      route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, work,
+      route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, bonus, work,
             at<int32_t>(shared, chosen_) + t * rule_.used,
             at<float>(shared, weights_) + t * rule_.used);
     }
     if (lookahead_) lookahead_.choose(worker, work, shared + lookahead_memory_);
+  }
+
+  // The bonus of experts in memory, where routing may prefer them; nullptr where it may not.
+  const float* nearness(Worker& worker, float* bonus) const {
+    const float margin = streamed_ ? worker.step.experts->options().route_margin : 0.0f;
+    if (margin == 0) return nullptr;
+    for (size_t e = 0; e < rule_.experts; ++e) {
+      bonus[e] = worker.step.experts->resident(waves_.layer(), e) ? margin : 0.0f;
+    }
+    return bonus;
   }
 
   void demand(Worker& worker, uint8_t* shared) const {

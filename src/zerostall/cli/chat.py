@@ -46,6 +46,7 @@ def main(
     profile: options.Profile = None,
     trace: options.TraceFile = None,
     experts: options.Experts = None,
+    route_margin: options.RouteMargin = 0.0,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
 ) -> None:
     """Talk to a chat model; each turn computes only what is new.
@@ -72,7 +73,12 @@ def main(
             isa=isa,
             kv_type=kv_type,
             streaming=Streaming(
-                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+                io,
+                policy,
+                speculate=speculate,
+                route_margin=route_margin,
+                mirrors=mirror or (),
+                profile=profile,
             ),
             experts=experts,
             trace=trace,

@@ -36,6 +36,7 @@ def ppl(
     profile: options.Profile = None,
     trace: options.TraceFile = None,
     experts: options.Experts = None,
+    route_margin: options.RouteMargin = 0.0,
     json: options.Json = False,
 ) -> None:
     """Perplexity of a text, computed exactly as llama-perplexity does.
@@ -61,7 +62,12 @@ def ppl(
             isa=isa,
             kv_type=kv_type,
             streaming=Streaming(
-                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+                io,
+                policy,
+                speculate=speculate,
+                route_margin=route_margin,
+                mirrors=mirror or (),
+                profile=profile,
             ),
             experts=experts,
             trace=trace,

@@ -113,6 +113,13 @@ Experts = Annotated[
         rich_help_panel=STREAMED,
     ),
 ]
+RouteMargin = Annotated[
+    float,
+    typer.Option(
+        help="Lossy: prefer experts in memory to others whose router logit is larger by less.",
+        rich_help_panel=STREAMED,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]
 
 

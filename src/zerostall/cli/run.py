@@ -76,6 +76,7 @@ def main(
     profile: options.Profile = None,
     trace: options.TraceFile = None,
     experts: options.Experts = None,
+    route_margin: options.RouteMargin = 0.0,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt first.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
     json: options.Json = False,
@@ -111,7 +112,12 @@ def main(
             isa=isa,
             kv_type=kv_type,
             streaming=Streaming(
-                io, policy, speculate=speculate, mirrors=mirror or (), profile=profile
+                io,
+                policy,
+                speculate=speculate,
+                route_margin=route_margin,
+                mirrors=mirror or (),
+                profile=profile,
             ),
             experts=experts,
             trace=trace,
@@ -174,13 +180,23 @@ def finish(llm: LLM, chunks: Iterator[Chunk], *, as_json: bool, stats: bool) -> 
 
 
 def describe(timings: Timings) -> str:
-    """Timings as one line for people."""
-    return (
+    """Timings for people: one line, and one for experts that were streamed."""
+    text = (
         f"load {timings.load_ms:.0f} ms | "
         f"prompt {timings.prompt_tokens} tokens, {timings.prompt_ms:.1f} ms, "
         f"{timings.prompt_per_second:.1f} tokens/s | "
         f"predicted {timings.predicted_tokens} tokens, {timings.predicted_ms:.1f} ms, "
         f"{timings.predicted_per_second:.1f} tokens/s"
+    )
+    s = timings.streaming
+    if s is None:
+        return text
+    return (
+        f"{text}\nexperts {s.demanded} demanded, {100 * s.hit_rate:.1f}% in memory, "
+        f"{s.shadow_hits} read ahead, {s.misses} missed | "
+        f"foreseen {100 * s.recall:.1f}%, {s.wasted} of {s.speculated} reads ahead useless | "
+        f"read {s.bytes_read / 1e9:.2f} GB at {s.read_bandwidth / 1e9:.2f} GB/s | "
+        f"stalled {s.stall_ms:.0f} ms | {s.major_faults} major faults"
     )
 
 

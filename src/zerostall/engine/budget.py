@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zerostall.engine.cpus import cgroup_folders
 from zerostall.engine.streaming import RESERVE_PART, reserve
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
@@ -209,29 +208,6 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 
     None where the system does not say (not Linux).
     """
-    limits = []
-    try:
-        for line in (root / "proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                limits.append(int(line.split()[1]) * 1024)
-    except OSError:
-        pass
-    for group in cgroup_folders("memory", root):
-        limits += _cgroup_room(group, "memory.max", "memory.current", "inactive_file")
-        limits += _cgroup_room(
-            group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-        )
-    return max(0, min(limits)) if limits else None
+    from zerostall import _core
 
-
-def _cgroup_room(group: Path, limit: str, usage: str, reclaimable: str) -> list[int]:
-    try:
-        most = (group / limit).read_text().strip()
-        if most == "max":
-            return []
-        used = int((group / usage).read_text())
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Page cache that nobody used lately is given up before anything is killed.
-        return [int(most) - used + int(stat.get(reclaimable, 0))]
-    except (OSError, ValueError):
-        return []
+    return _core.memory_room(str(root))

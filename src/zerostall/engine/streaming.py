@@ -34,6 +34,8 @@ class Streaming:
         policy: which experts stay: "lrfu" (recently and often wanted), "lru" or "lfu".
         half_life: steps after which a demand counts half, for "lrfu".
         speculate: read what the next layer is likely to want.
+        route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
+            logit is larger by less than this.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
@@ -48,6 +50,7 @@ class Streaming:
     policy: str = "lrfu"
     half_life: float = 256.0
     speculate: bool = True
+    route_margin: float = 0.0
     mirrors: Sequence[Path] = ()
     depth: int | None = None
     request_bytes: int | None = None
@@ -63,6 +66,8 @@ class Streaming:
             raise InvalidRequestError(
                 f"policy is {self.policy!r}; give one of {', '.join(POLICIES)}"
             )
+        if not self.route_margin >= 0:
+            raise InvalidRequestError(f"route_margin is {self.route_margin}; give 0 or more")
 
     def to_core(self, expert_bytes: int, file: GgufFile) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
@@ -76,6 +81,7 @@ class Streaming:
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
+            "route_margin": float(self.route_margin),
             "trace": self.trace is not None,
             "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
         }
