@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zerostall import _core
 from zerostall.engine.drive import drive_cpus, drive_settings
 from zerostall.engine.profile import read_profile
 from zerostall.errors import InvalidRequestError
@@ -103,7 +104,8 @@ class Streaming:
             return {"io": self.io, "cpus": drive_cpus(path)}
         best = drive_settings(path)
         return {
-            "io": best.kind,
+            # Where io_uring is forbidden the core says so as it falls back.
+            "io": "auto" if _core.uring_error() else best.kind,
             "depth": best.depth,
             "request_bytes": best.request_bytes,
             "direct": best.direct,
