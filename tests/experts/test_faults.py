@@ -89,8 +89,7 @@ def test_a_place_that_never_reads_fails_only_what_needs_it(either: Model) -> Non
         try:
             assert np.array_equal(logits(engine, ids), either.expected(ids))
             worked += 1
-        except StorageError as error:
-            assert str(either.path) in str(error)
+        except StorageError:
             failed += 1
     assert worked > 0 and failed > 0
     check_counters(engine)
@@ -131,15 +130,16 @@ def test_a_drive_that_disappears_fails_each_step_from_then_on(either: Model, io:
     engine = either.engine(bytes=either.least, io=io, faults={"gone_after": loaded + 25})
     sequence = engine.open_sequence()
     ids = either.ids(60, seed=6)
-    failed = 0
+    failed, failures = 0, set()
     for token in ids:
         try:
             step(engine, sequence, np.array([token], np.int32))
         except StorageError as error:
-            assert "No such device" in str(error)
+            failures.add(str(error).split("failed: ")[1])
             failed += 1
         check_counters(engine)
     assert failed > 10
+    assert failures == {"No such device; check the drive"}
     assert engine.length(sequence) == len(ids) - failed
 
 
@@ -174,7 +174,7 @@ def test_an_expert_that_failed_before_it_was_demanded_is_read_again(nano: Model)
             "stalled_reads": range(0, MANY_READS, every),
             "stall_ms": 3,
         }
-        engine = nano.engine(bytes=nano.quarter, io="pread", depth=4, direct=False, faults=faults)
+        engine = nano.engine(bytes=nano.quarter, io="pread", depth=4, faults=faults)
         for token in range(40):
             with pytest.raises(StorageError, match="Input/output error"):
                 logits(engine, np.array([token], np.int32))
@@ -186,6 +186,6 @@ def test_an_expert_whose_prediction_was_dropped_half_read_is_read_again(nano: Mo
     ids = nano.ids(128, seed=8)
     for budget, every in ((nano.least, 100), (nano.quarter, 40), (nano.least, 40)):
         faults = {"stalled_reads": range(0, MANY_READS, every), "stall_ms": 5}
-        engine = nano.engine(bytes=budget, io="pread", depth=1, direct=False, faults=faults)
+        engine = nano.engine(bytes=budget, io="pread", depth=1, faults=faults)
         assert np.array_equal(logits(engine, ids, 1), nano.expected(ids))
         assert check_counters(engine)["speculated"] > 0
