@@ -324,6 +324,15 @@ void graph(nb::module_& m) {
           "Counters of streamed experts since the load (core/experts/options.h); empty if none "
           "are.")
       .def_prop_ro(
+          "stream_reader",
+          [](BoundEngine& self) {
+            auto* experts = self.engine->experts();
+            return experts ? reader_dict(experts->queue()) : nb::dict();
+          },
+          nb::sig("def stream_reader(self) -> dict[str, typing.Any]"),
+          "How streamed experts are read: name, direct, and why (not as asked for, or \"\"); empty\n"
+          "if none are.")
+      .def_prop_ro(
           "expert_layers",
           [](BoundEngine& self) {
             nb::list layers;

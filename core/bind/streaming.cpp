@@ -59,6 +59,14 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   }
 }
 
+nb::dict reader_dict(io::ReadQueue& queue) {
+  nb::dict d;
+  d["name"] = queue.reader().name();
+  d["direct"] = queue.reader().direct();
+  d["why"] = queue.why();
+  return d;
+}
+
 nb::dict stats_dict(const experts::Stats& s) {
   nb::dict d;
   d["demanded"] = s.demanded;

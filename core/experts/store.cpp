@@ -188,6 +188,8 @@ void Store::demand(uint32_t number, size_t tokens) {
     expert.predicted = false;
     std::erase(predictions_, id);
     speculator_.judge(expert.rank, true);
+  } else if (expert.failed) {
+    outcome = Outcome::Miss;  // some of it must be read again
   }
   if (expert.state == State::Resident || expert.state == State::Raw) {
     ready_.push_back(id);
@@ -207,6 +209,9 @@ void Store::demand(uint32_t number, size_t tokens) {
 
 void Store::start() {
   forget_predictions(running_);
+  // A later demand must not find the names of a prediction for this one.
+  std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first_[running_]), layers_[running_].experts,
+              false);
   std::reverse(waiting_.begin(), waiting_.end());
   start_waiting();
   if (wanted_ == 0) idle_begins();

@@ -100,10 +100,12 @@ class Store {
     State state = State::Absent;
     uint8_t parts_left = 0;
     uint8_t rank = 0;        // of the prediction
+    uint32_t bytes = 0;      // asked of the drive
     bool demanded = false;   // by the running layer, and not finished
     bool resident = false;   // settled; not a shadow
     bool predicted = false;  // read for a prediction that has not come true yet
-    bool failed = false;
+    bool ahead = false;      // its read began for a prediction
+    bool failed = false;     // of what is read a part failed or was cancelled
   };
   // Experts of one size.
   struct Size {
@@ -125,13 +127,16 @@ class Store {
   Arrival arrival(ExpertId id);
   void make_resident(ExpertId id);
   bool take_slot(ExpertId id, bool for_demand);
+  io::Record read_of(ExpertId id, size_t part);
   bool start_read(ExpertId id, bool predicted);
   void hurry(ExpertId id);
   void idle_begins();
   void start_waiting();
   void adapt();
   void take_finished(std::chrono::microseconds timeout);
-  void arrived(ExpertId id);
+  void arrived(ExpertId id, bool step_fails);
+  void read_again(ExpertId id);
+  size_t parts_of(ExpertId id) const { return layers_[layer_of(id)].record ? 1 : Layer::kParts; }
   Error damaged(ExpertId id, const std::string& fault) const;
   void waste(ExpertId id);
   void drop(ExpertId id);

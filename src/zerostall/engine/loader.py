@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from zerostall._core import Engine, GgufFile, Placement
     from zerostall.arch import Architecture
     from zerostall.text import Tokenizer
+
+log = logging.getLogger(__name__)
 
 MAX_BATCH = 512  # tokens a step; enough for prefill to be bound by arithmetic
 MAX_THREADS = 1024
@@ -123,6 +126,8 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
     engine = start_engine(file, model, options, placement, plan, progress)
+    if why := engine.stream_reader.get("why"):
+        log.warning("%s", why)
     turns = Turns(engine, options.streaming.trace)
     load_ms = 1e3 * (time.perf_counter() - clock)
     return Loaded(path, file, model, tokenizer, turns, load_ms, options.streaming.profile)

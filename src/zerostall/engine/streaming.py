@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zerostall import _core
 from zerostall.engine.drive import drive_place, drive_settings
 from zerostall.engine.profile import read_profile
 from zerostall.errors import InvalidRequestError
@@ -21,8 +22,11 @@ Demand = tuple[int, int, list[int], list[int], str]
 
 BACK_ENDS = ("auto", "uring", "pread", "mmap")
 POLICIES = ("lrfu", "lru", "lfu")
-# Of the budget: Python's share, and the kernel's (page tables, reads under way).
-RESERVE_PART = 32
+# What Python and its libraries take, and the part of a budget that is the kernel's (page tables,
+# reads under way). A small budget gives a larger part instead, for whoever tries one.
+PYTHON_BYTES = 48 << 20
+KERNEL_PART = 32
+MOST_PART = 8
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ class Streaming:
             return near | {"io": self.io}
         best = drive_settings(path)
         return near | {
-            "io": best.kind,
+            # Where io_uring is forbidden the core says so as it falls back.
+            "io": "auto" if _core.uring_error() else best.kind,
             "depth": best.depth,
             "request_bytes": best.request_bytes,
             "direct": best.direct,
@@ -119,7 +124,13 @@ class Streaming:
 
 def reserve(budget: int) -> int:
     """Bytes of a budget that the model leaves to the rest of the process."""
-    return budget // RESERVE_PART
+    return min(budget // KERNEL_PART + PYTHON_BYTES, budget // MOST_PART)
+
+
+def with_reserve(need: int) -> int:
+    """The smallest budget that leaves `need` bytes besides its reserve."""
+    large = need + PYTHON_BYTES
+    return min(large + (large - 1) // (KERNEL_PART - 1), need + (need - 1) // (MOST_PART - 1))
 
 
 def _copies(mirror: Path, paths: Sequence[str]) -> list[str]:
