@@ -87,20 +87,24 @@ class Loaded:
             write_profile(self.profile, self.file, scores)
 
 
-def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
-    """Load the model at `path`.
+@dataclass(frozen=True)
+class Planned:
+    """What load() would do: the model on its threads, with so much memory."""
 
-    Args:
-        path: a GGUF file, or the first file of a split one.
-        options: threads, context, budget and so on.
-        progress: called now and then with the fraction of the weights loaded, 0 to 1.
+    file: GgufFile
+    model: Architecture
+    placement: Placement
+    plan: Plan
+
+
+def plan_load(path: Path, options: Options) -> Planned:
+    """Work out how the model at `path` would be loaded, without loading it.
 
     Raises:
-        ZerostallError: any of the typed errors; nothing stays loaded.
+        ZerostallError: any of the typed errors of loading.
     """
     from zerostall import arch, gguf
 
-    clock = time.perf_counter()
     ram = None if options.ram is None else parse_bytes(options.ram)
     file = gguf.open_model(path)
     guess = options.ctx or DEFAULT_CONTEXT
@@ -122,10 +126,27 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     )
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
+    return Planned(file, model, placement, plan)
+
+
+def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
+    """Load the model at `path`.
+
+    Args:
+        path: a GGUF file, or the first file of a split one.
+        options: threads, context, budget and so on.
+        progress: called now and then with the fraction of the weights loaded, 0 to 1.
+
+    Raises:
+        ZerostallError: any of the typed errors; nothing stays loaded.
+    """
+    clock = time.perf_counter()
+    planned = plan_load(path, options)
+    file, model = planned.file, planned.model
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, placement, plan, progress)
+    engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
     turns = Turns(engine, options.streaming.trace)
