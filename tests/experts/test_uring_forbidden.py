@@ -1,4 +1,4 @@
-"""Where io_uring is forbidden, as in containers, experts come through pread, and one line says so."""
+"""Where io_uring is forbidden, as in containers, experts come through pread; one line says so."""
 
 from __future__ import annotations
 
