@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.experts.streamed import Model, logits
+from zerostall.errors import OutOfBudgetError
 from zerostall.lab.replay import replay
 from zerostall.lab.slots import divide_budget
 from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
@@ -36,3 +37,20 @@ def test_lrfu_in_the_replay_hits_where_the_engine_did(
     assert replayed.decode.bytes_missed == stats["bytes_read"]
     assert replayed.room == sum(pool.room for pool in divide_budget(header, budget))
     assert stats["resident"] <= replayed.room
+
+
+def test_the_least_room_in_a_replay_is_the_engines(converted: Model) -> None:
+    from zerostall.lab.slots import size_classes
+
+    layers = converted.engine(bytes=converted.least).expert_layers
+    header = TraceHeader("nano", tuple(TracedLayer(*each) for each in layers), 0)
+    assert sum(pool.least_bytes for pool in size_classes(header)) == converted.least
+
+
+def test_the_least_room_for_many_layers_holds_all_experts_of_a_token() -> None:
+    # 48 layers of 8: of 392 slots 16 are for reads, which leaves room for 376 experts only.
+    header = TraceHeader("m", (TracedLayer(128, 8, 4096),) * 48, 0)
+    pools = divide_budget(header, 400 * 4096)
+    assert [pool.room for pool in pools] == [384]
+    with pytest.raises(OutOfBudgetError, match=f"smallest ram that works is {400 * 4096} bytes"):
+        divide_budget(header, 400 * 4096 - 1)
