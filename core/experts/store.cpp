@@ -117,7 +117,7 @@ Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
       all > least ? std::min(1.0, double(options.bytes - least) / (all - least)) : 1;
   for (const SizeClass& c : classes) {
     const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
-    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging);
+    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node);
   }
   finished_.resize(64);
   scores_.restore(options.profile);
@@ -128,8 +128,8 @@ Store::~Store() {
   queue_.reset();
 }
 
-Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each)
-    : shelf(slot_bytes, slots, shadow), staging_bytes(staging_each) {
+Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each, int node)
+    : shelf(slot_bytes, slots, shadow, node), staging_bytes(staging_each) {
   if (staging_each == 0) return;
   staging = AlignedBuffer(shadow * staging_each, "experts being read");
   for (size_t i = 0; i < shadow; ++i) free_staging.push_back(static_cast<uint32_t>(i));

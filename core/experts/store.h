@@ -109,7 +109,7 @@ class Store {
   };
   // Experts of one size.
   struct Size {
-    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging);
+    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node);
     Shelf shelf;
     size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
     AlignedBuffer staging;

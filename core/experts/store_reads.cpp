@@ -158,7 +158,8 @@ void Store::take_finished(std::chrono::microseconds timeout) {
     const Layer& layer = layers_[layer_of(id)];
     if (layer.record && !expert.failed) {
       const auto number = static_cast<uint32_t>(id - first_[layer_of(id)]);
-      const std::string fault = fault_of(size_of(id).shelf.at(expert.slot), layer, number);
+      const std::string fault =
+          fault_of(size_of(id).shelf.at(expert.slot), layer, number, options_.check_records);
       expert.failed = !fault.empty();
       if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
     }
