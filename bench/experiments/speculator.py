@@ -3,8 +3,8 @@
 The built-in model, converted, with room for a quarter of its experts, decodes held-out text from
 a drive with a set latency and bandwidth, so that the figures do not hang on the drive at hand.
 The clock is real: with a simulated one computing would take no time, and there would be nothing to
-overlap with. The scalar instruction set stands for larger models: it computes as long for each
-byte of an expert as they do.
+overlap with. The best instruction set computes a layer of this small model in a fraction of a read,
+the scalar one in several; large models lie between.
 
     python bench/experiments/speculator.py [TOKENS] [--text FILE]
 

@@ -165,6 +165,7 @@ void Store::adapt() {
 void Store::begin_layer(size_t layer) {
   speculator_.demand_begins(layer, Speculator::Clock::now(), many_);
   running_ = layer;
+  started_ = false;
   wishes_.clear();
   const auto named = named_.begin() + static_cast<ptrdiff_t>(first_[layer]);
   stats_.predicted += static_cast<uint64_t>(
@@ -208,6 +209,7 @@ void Store::demand(uint32_t number, size_t tokens) {
 }
 
 void Store::start() {
+  if (std::exchange(started_, true)) return;
   forget_predictions(running_);
   // A later demand must not find the names of a prediction for this one.
   std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first_[running_]), layers_[running_].experts,

@@ -164,6 +164,7 @@ class Store {
   size_t busy_ = 0;                    // experts being read
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
+  bool started_ = false;               // the layer's reads have begun
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   Speculator::Clock::time_point adapted_;

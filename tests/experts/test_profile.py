@@ -14,7 +14,7 @@ from zerostall.errors import StorageError
 
 GREEDY = SamplingParams(temperature=0, max_tokens=32, ignore_eos=True)
 PROMPT = "def parse(text):"
-RAM = 20_900_000  # room for about half of the experts
+RAM = 20_000_000
 
 
 def run(profile: Path, model: str | Path = "nano") -> tuple[list[int], dict[str, int], int]:

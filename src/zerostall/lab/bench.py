@@ -317,7 +317,13 @@ def checkout_results(folder: Path) -> Path | None:
 
 
 def append_result(record: dict[str, Any], folder: Path) -> Path:
-    """Append a record to the model's file of JSON lines in `folder`; that file."""
+    """Append a record to the model's file of JSON lines in `folder`; that file.
+
+    Folders of this machine are left out of the peer's command: they help nobody else.
+    """
+    if "peer" in record:
+        command = re.sub(r"[^\s']*/(?=[^/\s])", "", record["peer"]["command"])
+        record = record | {"peer": record["peer"] | {"command": command}}
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(record["model"]["name"]).stem)
     file = folder / f"{stem}.jsonl"
     try:
