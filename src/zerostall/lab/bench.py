@@ -316,14 +316,21 @@ def checkout_results(folder: Path) -> Path | None:
     return None
 
 
+def without_folders(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with the names alone of program and model in the peer's command."""
+    if "peer" not in record:
+        return record
+    command = re.sub(r"[^\s']*/(?=[^/\s])", "", record["peer"]["command"])
+    return record | {"peer": record["peer"] | {"command": command}}
+
+
 def append_result(record: dict[str, Any], folder: Path) -> Path:
     """Append a record to the model's file of JSON lines in `folder`; that file.
 
-    Folders of this machine are left out of the peer's command: they help nobody else.
+    Raises:
+        StorageError: the folder cannot be written.
     """
-    if "peer" in record:
-        command = re.sub(r"[^\s']*/(?=[^/\s])", "", record["peer"]["command"])
-        record = record | {"peer": record["peer"] | {"command": command}}
+    record = without_folders(record)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(record["model"]["name"]).stem)
     file = folder / f"{stem}.jsonl"
     try:
