@@ -353,6 +353,15 @@ void graph(nb::module_& m) {
           nb::sig("def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]"),
           "Demands since the last call, if streaming was told to trace: (step, layer, experts,\n"
           "tokens routed to each, a letter for each: h hit, s shadow, m miss).")
+      .def(
+          "take_states",
+          [](BoundEngine& self) {
+            if (!self.engine->states()) return nb::list();
+            return states_list(locked(self, [](Engine& e) { return e.states()->take(); }));
+          },
+          nb::sig("def take_states(self) -> list[dict[str, NDArray[numpy.float32]]]"),
+          "What guesses were made of since the last call, if streaming was told to record_states:\n"
+          "engine/streaming.py says what.")
       .def("describe", &describe, nb::sig("def describe(self) -> list[dict[str, typing.Any]]"),
            "The operators in order: buffers, weights, scratch bytes and microseconds so far.")
       .def(
