@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +116,8 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         path.name,
         streamed if streamed.experts else None,
     )
+    if options.streaming.record_states and plan.expert_bytes is None and streamed.experts:
+        plan = replace(plan, expert_bytes=streamed.experts)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
     tokenizer = load_tokenizer(file)
