@@ -54,6 +54,8 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.policy = policy_named(from.get<std::string>("policy", "lrfu"));
   experts.half_life = from.get("half_life", experts.half_life);
   experts.speculate = from.get("speculate", experts.speculate);
+  experts.check_records = from.get("check_records", experts.check_records);
+  experts.node = from.get("node", experts.node);
   experts.route_margin = from.get("route_margin", experts.route_margin);
   experts.trace = from.get("trace", experts.trace);
   experts.profile = from.get("profile", experts.profile);
@@ -86,6 +88,14 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   if (!(experts.half_life > 0)) {
     throw Error(ErrorKind::InvalidRequest, "half_life is not above 0 steps");
   }
+}
+
+nb::dict reader_dict(io::ReadQueue& queue) {
+  nb::dict d;
+  d["name"] = queue.reader().name();
+  d["direct"] = queue.reader().direct();
+  d["why"] = queue.why();
+  return d;
 }
 
 nb::dict stats_dict(const experts::Stats& s) {

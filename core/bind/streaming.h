@@ -13,6 +13,9 @@ namespace zs::bind {
 // InvalidRequest for one that is not known.
 void read_streaming(const nanobind::dict& streaming, graph::EngineOptions& options);
 
+// How files are read: name, direct, and why not as asked for, or "".
+nanobind::dict reader_dict(io::ReadQueue& queue);
+
 nanobind::dict stats_dict(const experts::Stats& stats);
 
 // A dict for each layer, of float32 arrays [tokens, width], by the names of StateKind.

@@ -16,6 +16,8 @@ struct Options {
   bool speculate = true;   // read what the next layer is likely to want
   // Lossy: an expert in memory is chosen before another whose router logit is larger by less.
   float route_margin = 0;
+  int node = -1;               // NUMA node of the drive, where slots are best; -1: no matter
+  bool check_records = false;  // compare the checksum of every record that is read
   bool trace = false;          // record every demand
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
 };

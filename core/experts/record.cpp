@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/xxh3.h"
 #include "gguf/report.h"
 #include "quant/format.h"
 
@@ -88,14 +89,20 @@ void check_records(const gguf::File& file, uint32_t stored) {
   }
 }
 
-std::string fault_of(const uint8_t* record, const Layer& layer, uint32_t expert) {
+std::string fault_of(const uint8_t* record, const Layer& layer, uint32_t expert, bool checksum) {
   const auto& [gate, up, down] = layer.parts;
   const auto id = [](const Part& part) { return quant::traits(part.format).gguf_id; };
   const Fault fault = compare(record,
                               {id(gate), id(down), gate.packed_at, up.packed_at, down.packed_at,
                                gate.columns, gate.rows, layer.slot_bytes - sizeof(RecordHeader)},
                               expert);
-  if (fault.field.empty()) return "";
+  if (fault.field.empty()) {
+    RecordHeader header;
+    std::memcpy(&header, record, sizeof(header));
+    const bool holds =
+        !checksum || xxh3_64(record + sizeof(header), header.payload_bytes) == header.checksum;
+    return holds ? "" : "checksum: that of other bytes";
+  }
   return fault.field + ": found " + fault.found + ", expected " + fault.expected;
 }
 

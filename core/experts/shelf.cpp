@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cpu/node_memory.h"
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -15,7 +17,7 @@ constexpr size_t kStop = std::numeric_limits<size_t>::max();
 
 }  // namespace
 
-Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow)
+Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node)
     : slot_bytes_(slot_bytes),
       shadow_(shadow),
       usable_(count),
@@ -24,10 +26,13 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow)
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),
-      fill_to_(std::min(kSlotsAhead, count) * slot_bytes),
-      filler_([this] { fill(); }) {
+      fill_to_(0) {
+  // A node that may not be used leaves the choice to the kernel.
+  if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
   for (size_t i = count; i-- > 0;) free_.push_back(static_cast<uint32_t>(i));
+  fill_to_ = std::min(kSlotsAhead, count) * slot_bytes;
+  filler_ = std::thread([this] { fill(); });
 }
 
 uint32_t Shelf::take(ExpertId id) {

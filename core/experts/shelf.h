@@ -17,7 +17,8 @@ class Shelf {
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
   // `shadow` of the slots are kept for reads under way: at most count - shadow are resident.
-  Shelf(size_t slot_bytes, size_t count, size_t shadow);
+  // Pages come from NUMA node `node`, if it is not negative.
+  Shelf(size_t slot_bytes, size_t count, size_t shadow, int node);
   ~Shelf();
 
   size_t slot_bytes() const { return slot_bytes_; }

@@ -117,7 +117,7 @@ Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
       all > least ? std::min(1.0, double(options.bytes - least) / (all - least)) : 1;
   for (const SizeClass& c : classes) {
     const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
-    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging);
+    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node);
   }
   finished_.resize(64);
   scores_.restore(options.profile);
@@ -128,8 +128,8 @@ Store::~Store() {
   queue_.reset();
 }
 
-Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each)
-    : shelf(slot_bytes, slots, shadow), staging_bytes(staging_each) {
+Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each, int node)
+    : shelf(slot_bytes, slots, shadow, node), staging_bytes(staging_each) {
   if (staging_each == 0) return;
   staging = AlignedBuffer(shadow * staging_each, "experts being read");
   for (size_t i = 0; i < shadow; ++i) free_staging.push_back(static_cast<uint32_t>(i));
@@ -165,6 +165,7 @@ void Store::adapt() {
 void Store::begin_layer(size_t layer) {
   speculator_.demand_begins(layer, Speculator::Clock::now(), many_);
   running_ = layer;
+  started_ = false;
   wishes_.clear();
   const auto named = named_.begin() + static_cast<ptrdiff_t>(first_[layer]);
   stats_.predicted += static_cast<uint64_t>(
@@ -188,6 +189,8 @@ void Store::demand(uint32_t number, size_t tokens) {
     expert.predicted = false;
     std::erase(predictions_, id);
     speculator_.judge(expert.rank, true);
+  } else if (expert.failed) {
+    outcome = Outcome::Miss;  // some of it must be read again
   }
   if (expert.state == State::Resident || expert.state == State::Raw) {
     ready_.push_back(id);
@@ -206,7 +209,11 @@ void Store::demand(uint32_t number, size_t tokens) {
 }
 
 void Store::start() {
+  if (std::exchange(started_, true)) return;
   forget_predictions(running_);
+  // A later demand must not find the names of a prediction for this one.
+  std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first_[running_]), layers_[running_].experts,
+              false);
   std::reverse(waiting_.begin(), waiting_.end());
   start_waiting();
   if (wanted_ == 0) idle_begins();

@@ -100,14 +100,16 @@ class Store {
     State state = State::Absent;
     uint8_t parts_left = 0;
     uint8_t rank = 0;        // of the prediction
+    uint32_t bytes = 0;      // asked of the drive
     bool demanded = false;   // by the running layer, and not finished
     bool resident = false;   // settled; not a shadow
     bool predicted = false;  // read for a prediction that has not come true yet
-    bool failed = false;
+    bool ahead = false;      // its read began for a prediction
+    bool failed = false;     // of what is read a part failed or was cancelled
   };
   // Experts of one size.
   struct Size {
-    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging);
+    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node);
     Shelf shelf;
     size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
     AlignedBuffer staging;
@@ -125,13 +127,16 @@ class Store {
   Arrival arrival(ExpertId id);
   void make_resident(ExpertId id);
   bool take_slot(ExpertId id, bool for_demand);
+  io::Record read_of(ExpertId id, size_t part);
   bool start_read(ExpertId id, bool predicted);
   void hurry(ExpertId id);
   void idle_begins();
   void start_waiting();
   void adapt();
   void take_finished(std::chrono::microseconds timeout);
-  void arrived(ExpertId id);
+  void arrived(ExpertId id, bool step_fails);
+  void read_again(ExpertId id);
+  size_t parts_of(ExpertId id) const { return layers_[layer_of(id)].record ? 1 : Layer::kParts; }
   Error damaged(ExpertId id, const std::string& fault) const;
   void waste(ExpertId id);
   void drop(ExpertId id);
@@ -159,6 +164,7 @@ class Store {
   size_t busy_ = 0;                    // experts being read
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
+  bool started_ = false;               // the layer's reads have begun
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   Speculator::Clock::time_point adapted_;

@@ -50,44 +50,46 @@ bool Store::take_slot(ExpertId id, bool for_demand) {
   return true;
 }
 
-bool Store::start_read(ExpertId id, bool predicted) {
-  if (!take_slot(id, !predicted)) return false;
-  Expert& expert = experts_[id];
+// What brings a part of an expert, or the whole if its file has records.
+io::Record Store::read_of(ExpertId id, size_t p) {
+  const Expert& expert = experts_[id];
   const Layer& layer = layers_[layer_of(id)];
   Size& size = size_of(id);
   const uint64_t number = id - first_[layer_of(id)];
-  expert.state = State::Reading;
-  expert.predicted = predicted;
-  expert.failed = false;
-  ++busy_;
+  io::Record read;
+  read.tag = id * kTagParts + static_cast<uint32_t>(p);
+  read.speculative = expert.predicted;
   if (layer.record) {
-    expert.parts_left = 1;
-    queue_->read({.tag = id * kTagParts,
-                  .file = layer.file,
-                  .offset = layer.offset + number * layer.slot_bytes,
-                  .bytes = layer.slot_bytes,
-                  .needed = layer.slot_bytes,
-                  .out = size.shelf.at(expert.slot),
-                  .speculative = predicted});
-    stats_.bytes_read += layer.slot_bytes;
-    return true;
+    read.file = layer.file;
+    read.offset = layer.offset + number * layer.slot_bytes;
+    read.bytes = read.needed = layer.slot_bytes;
+    read.out = size.shelf.at(expert.slot);
+    return read;
   }
-  expert.parts_left = Layer::kParts;
-  uint8_t* staging = size.staging.data() + expert.staging * size.staging_bytes;
-  for (size_t p = 0; p < Layer::kParts; ++p) {
-    const Part& part = layer.parts[p];
-    const uint64_t begin = part.offset + number * part.bytes;
-    const uint64_t page = begin / io::kReadAlign * io::kReadAlign;
-    const size_t needed = begin + part.bytes - page;
-    queue_->read({.tag = id * kTagParts + static_cast<uint32_t>(p),
-                  .file = part.file,
-                  .offset = page,
-                  .bytes = round_up(needed, io::kReadAlign),
-                  .needed = needed,
-                  .out = staging + staged_at(layer, p),
-                  .speculative = predicted});
-    stats_.bytes_read += round_up(needed, io::kReadAlign);
+  const Part& part = layer.parts[p];
+  const uint64_t begin = part.offset + number * part.bytes;
+  read.file = part.file;
+  read.offset = begin / io::kReadAlign * io::kReadAlign;
+  read.needed = begin + part.bytes - read.offset;
+  read.bytes = round_up(read.needed, io::kReadAlign);
+  read.out = size.staging.data() + expert.staging * size.staging_bytes + staged_at(layer, p);
+  return read;
+}
+
+bool Store::start_read(ExpertId id, bool predicted) {
+  if (!take_slot(id, !predicted)) return false;
+  Expert& expert = experts_[id];
+  expert.state = State::Reading;
+  expert.predicted = expert.ahead = predicted;
+  expert.failed = false;
+  expert.parts_left = static_cast<uint8_t>(parts_of(id));
+  ++busy_;
+  for (size_t p = 0; p < parts_of(id); ++p) {
+    const io::Record read = read_of(id, p);
+    expert.bytes += static_cast<uint32_t>(read.bytes);
+    queue_->read(read);
   }
+  stats_.bytes_read += expert.bytes;
   return true;
 }
 
@@ -156,11 +158,12 @@ void Store::take_finished(std::chrono::microseconds timeout) {
     const Layer& layer = layers_[layer_of(id)];
     if (layer.record && !expert.failed) {
       const auto number = static_cast<uint32_t>(id - first_[layer_of(id)]);
-      const std::string fault = fault_of(size_of(id).shelf.at(expert.slot), layer, number);
+      const std::string fault =
+          fault_of(size_of(id).shelf.at(expert.slot), layer, number, options_.check_records);
       expert.failed = !fault.empty();
       if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
     }
-    arrived(id);
+    arrived(id, failure.has_value());
   }
   if (failure) throw *failure;
 }
@@ -175,12 +178,14 @@ Error Store::damaged(ExpertId id, const std::string& fault) const {
                    ", " + fault + "; the file is damaged: convert the model again");
 }
 
-void Store::arrived(ExpertId id) {
+void Store::arrived(ExpertId id, bool step_fails) {
   Expert& expert = experts_[id];
   --busy_;
   const bool failed = expert.failed;
   expert.state = layers_[layer_of(id)].record ? State::Resident : State::Raw;
   if (expert.demanded) {
+    // What failed before it was demanded was no failure of the step.
+    if (failed && !step_fails) return read_again(id);
     if (--wanted_ == 0) idle_begins();
     if (!failed) {
       ready_.push_back(id);
@@ -194,9 +199,17 @@ void Store::arrived(ExpertId id) {
   }
 }
 
+// Of a demanded expert less than all came.
+void Store::read_again(ExpertId id) {
+  waste(id);
+  drop(id);
+  experts_[id].demanded = true;
+  waiting_.push_back(id);
+}
+
 void Store::waste(ExpertId id) {
-  ++stats_.wasted;
-  stats_.bytes_wasted += layers_[layer_of(id)].slot_bytes;
+  stats_.wasted += experts_[id].ahead;
+  stats_.bytes_wasted += experts_[id].bytes;
 }
 
 // The expert is no longer in memory; nothing reads into its slot.
@@ -215,14 +228,26 @@ bool Store::cancel(ExpertId id) {
   Expert& expert = experts_[id];
   expert.predicted = false;
   if (expert.state == State::Reading) {
-    uint8_t cancelled = 0;
-    const size_t parts = layers_[layer_of(id)].record ? 1 : Layer::kParts;
-    for (uint32_t p = 0; p < parts; ++p) cancelled += queue_->cancel(id * kTagParts + p);
-    expert.parts_left -= cancelled;
-    if (expert.parts_left > 0) return false;
+    size_t cancelled = 0;
+    for (size_t p = 0; p < parts_of(id); ++p) {
+      const io::Record read = read_of(id, p);
+      if (!queue_->cancel(read.tag)) continue;
+      ++cancelled;
+      expert.bytes -= static_cast<uint32_t>(read.bytes);
+      stats_.bytes_read -= read.bytes;
+    }
+    expert.parts_left -= static_cast<uint8_t>(cancelled);
+    if (expert.parts_left > 0) {
+      // It may be demanded before the rest has come, and is then not whole.
+      expert.failed |= cancelled > 0;
+      return false;
+    }
     --busy_;
-    --stats_.speculated;
-    stats_.bytes_read -= layers_[layer_of(id)].slot_bytes;
+    if (cancelled == parts_of(id)) {
+      --stats_.speculated;
+    } else {
+      waste(id);
+    }
   } else {
     waste(id);
   }

@@ -253,6 +253,13 @@ class Engine:
         """
 
     @property
+    def stream_reader(self) -> dict[str, Any]:
+        """
+        How streamed experts are read: name, direct, and why (not as asked for, or ""); empty
+        if none are.
+        """
+
+    @property
     def expert_layers(self) -> list[tuple[int, int, int]]:
         """
         Of each layer whose experts are streamed: experts, how many a token uses, bytes of one.

@@ -51,8 +51,8 @@ def test_the_tape_has_every_operator_with_its_weights_and_time(llm):
     operators = answer["tape"]
     assert [op["op"] for op in operators] == [op.kind for op in llm.architecture.tape.ops]
     moe = next(op for op in operators if op["op"] == "moe")
-    assert moe["weights"][-1]["name"] == "blk.0.ffn_down_exps.weight"
-    assert moe["weights"][-1]["shape"] == [16, 256, 256]
+    assert moe["weights"][3]["name"] == "blk.0.ffn_down_exps.weight"
+    assert moe["weights"][3]["shape"] == [16, 256, 256]
     assert sum(op["time_us"] for op in operators) > 0
     printed = run("info", "--tape", "-t", "1").stdout
     assert printed.count("blk.5.attn_q.weight") == 1

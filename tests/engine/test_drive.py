@@ -12,7 +12,14 @@ import pytest
 from tests.cpu.recorded import machine
 from zerostall import _core
 from zerostall.engine import drive
-from zerostall.engine.drive import DriveSettings, cache_file, drive_cpus, drive_settings
+from zerostall.engine.drive import (
+    DrivePlace,
+    DriveSettings,
+    cache_file,
+    drive_place,
+    drive_settings,
+    nearest_first,
+)
 from zerostall.errors import StorageError
 
 FOUND = DriveSettings("pread", 8, 512 << 10, True, 2.5e9)
@@ -158,13 +165,25 @@ def test_threads_that_read_run_next_to_the_drive(tmp_path):
     link.unlink(missing_ok=True)
     link.symlink_to((root / "sys/class/block/nvme0n1").resolve())
     node = next(each for each in _core.read_topology(str(root)).nodes if each.id == 2)
-    assert drive_cpus(file, root) == list(node.cpus) != []
+    assert drive_place(file, root).cpus == list(node.cpus) != []
+    assert drive_place(file, root).node == node.id
     link.unlink()
     link.symlink_to((root / "sys/class/block/md0").resolve())
-    assert drive_cpus(file, root) == []
+    assert drive_place(file, root) == DrivePlace(None, [])
 
 
 def test_with_one_memory_node_threads_run_anywhere(tmp_path):
     if len(_core.read_topology().nodes) > 1:
         pytest.skip("this machine has several")
-    assert drive_cpus(Path(__file__)) == []
+    assert drive_place(Path(__file__)) == DrivePlace(None, [])
+
+
+def test_the_thread_that_reads_is_the_first_one_on_the_drives_node(tmp_path):
+    placement = machine(tmp_path, "xeon_6338_2s").place()
+    cpus, nodes = nearest_first(placement.cpus, placement.nodes, 1)
+    assert nodes == sorted(placement.nodes, reverse=True)
+    assert sorted(cpus) == sorted(placement.cpus)
+    assert dict(zip(cpus, nodes, strict=True)) == dict(
+        zip(placement.cpus, placement.nodes, strict=True)
+    )
+    assert nearest_first(placement.cpus, placement.nodes, None)[0] == placement.cpus

@@ -9,14 +9,18 @@ from pathlib import Path
 
 PREFILL, DECODE = 500.0, 40.0
 
+# Of the decoding tests that -n lists, only the last has the speed DECODE.
 SCRIPT = """#!{python}
 import json, sys
 arguments = sys.argv[1:]
-value = lambda flag: int(arguments[arguments.index(flag) + 1])
+values = lambda flag: [int(v) for v in arguments[arguments.index(flag) + 1].split(",")]
 with open({log!r}, "a") as log:
     log.write(json.dumps(arguments) + "\\n")
+tests = [(p, 0, {prefill}) for p in values("-p")]
+tests += [(0, n, {decode} + 100 * more) for more, n in enumerate(reversed(values("-n")))][::-1]
+tests += [(*values("-pg"), {prefill})] if "-pg" in arguments else []
 records = []
-for p, n, speed in ((value("-p"), 0, {prefill}), (0, value("-n"), {decode})):
+for p, n, speed in tests:
     if p or n:
         records.append({{"build_commit": "abc1234", "n_prompt": p, "n_gen": n, "avg_ts": speed}})
 print(json.dumps(records))

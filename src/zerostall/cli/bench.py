@@ -41,10 +41,29 @@ def bench(
         str | None,
         typer.Option(metavar="llama.cpp[=PATH]", help="Take turns with it; PATH of llama-bench."),
     ] = None,
+    peer_model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The peer's file, where ours is a converted one."),
+    ] = None,
     threads: options.Threads = None,
     ram: options.Ram = None,
     kv_type: options.KvType = "f16",
     isa: options.Isa = None,
+    io: options.Io = "auto",
+    policy: options.Policy = "lrfu",
+    speculate: options.Speculate = True,
+    mirror: options.Mirror = None,
+    experts: options.Experts = None,
+    warm_up: Annotated[
+        int,
+        typer.Option(
+            "-w",
+            "--warm-up",
+            metavar="TOKENS",
+            help="Decoded uncounted before each measurement; 0 is cold.",
+            rich_help_panel=options.STREAMED,
+        ),
+    ] = 0,
     json: options.Json = False,
     markdown: Markdown = False,
     plot: Annotated[
@@ -64,7 +83,9 @@ def bench(
 
     Runs of zerostall and of the peer take turns; the machine's limits are
     measured just before. Random token ids: any model will do, also one that
-    `zerostall synth` wrote. `zerostall bench kernels` compares weight formats.
+    `zerostall synth` wrote. If --ram is less than the model, each part is
+    measured in a memory cgroup of that size, the peer's too (Linux, root).
+    `zerostall bench kernels` compares weight formats.
     """
     if context.invoked_subcommand is not None:
         return
@@ -74,6 +95,7 @@ def bench(
         from zerostall.errors import InvalidRequestError
         from zerostall.lab import bench as lab
         from zerostall.lab import report
+        from zerostall.lab.streamed_report import streamed_table
         from zerostall.lab.subjects import Test
 
         if json and markdown:
@@ -89,12 +111,19 @@ def bench(
             ram=ram,
             kv_type=kv_type,
             first_token=first_token,
+            warm_up=warm_up,
+            io=io,
+            policy=policy,
+            speculate=speculate,
+            mirrors=tuple(map(str, mirror or ())),
+            experts=experts,
         )
         record = lab.run_bench(
             hub.resolve(model),
             test,
             repetitions,
             peer,
+            peer_model=None if peer_model is None else hub.resolve(peer_model),
             cold=cold,
             report=_say if not json else lambda line: None,
         )
@@ -108,12 +137,11 @@ def bench(
         if json:
             print_json(record)
             return
-        table = report.bench_table(record)
+        show = report.as_markdown if markdown else report.as_text
+        for table in filter(None, (report.bench_table(record), streamed_table(record))):
+            print(show(table), end="\n\n")
         notes = report.bench_notes(record)
-        if markdown:
-            print(report.as_markdown(table), "", *(f"- {note}" for note in notes), sep="\n")
-        else:
-            print(report.as_text(table), "", *notes, sep="\n")
+        print(*((f"- {note}" for note in notes) if markdown else notes), sep="\n")
 
 
 @app.command(epilog=EXIT_CODES)

@@ -48,6 +48,7 @@ def main(
     trace: options.TraceFile = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    check_records: options.CheckRecords = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
 ) -> None:
     """Talk to a chat model; each turn computes only what is new.
@@ -78,6 +79,7 @@ def main(
                 policy,
                 speculate=speculate,
                 route_margin=route_margin,
+                check_records=check_records,
                 mirrors=mirror or (),
                 profile=profile,
                 speculator=speculator,

@@ -38,6 +38,7 @@ def ppl(
     trace: options.TraceFile = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    check_records: options.CheckRecords = False,
     json: options.Json = False,
 ) -> None:
     """Perplexity of a text, computed exactly as llama-perplexity does.
@@ -67,6 +68,7 @@ def ppl(
                 policy,
                 speculate=speculate,
                 route_margin=route_margin,
+                check_records=check_records,
                 mirrors=mirror or (),
                 profile=profile,
                 speculator=speculator,

@@ -128,6 +128,14 @@ RouteMargin = Annotated[
         rich_help_panel=STREAMED,
     ),
 ]
+CheckRecords = Annotated[
+    bool,
+    typer.Option(
+        "--check-records",
+        help="Compare the checksum of every one that is read (converted files).",
+        rich_help_panel=STREAMED,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]
 
 

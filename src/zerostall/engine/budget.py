@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zerostall.engine.streaming import RESERVE_PART, reserve
+from zerostall.engine.streaming import reserve, with_reserve
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _stream(need: Footprint, context: int, room: int) -> Plan:
 def _least(need: Footprint, context: int, streamed: bool) -> int:
     """The smallest budget that holds the model and, if it is streamed, leaves the reserve."""
     total = need.total(context)
-    return total + (total - 1) // (RESERVE_PART - 1) if streamed else total
+    return with_reserve(total) if streamed else total
 
 
 def _kv_tokens(need: Footprint, context: int, budget: int | None) -> int:

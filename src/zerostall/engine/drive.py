@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -66,16 +67,38 @@ def drive_settings(
     return settings
 
 
-def drive_cpus(path: str | os.PathLike[str], root: Path = ROOT) -> list[int]:
-    """The CPUs next to a file's drive, which threads that read should run on.
+@dataclass(frozen=True)
+class DrivePlace:
+    """Where a drive is on a machine of several NUMA nodes.
 
-    Empty if it does not matter, is not known, or none of them may be used.
+    Attributes:
+        node: the NUMA node it hangs on; None if that does not matter or is not known.
+        cpus: those of the node that this process may use.
     """
+
+    node: int | None
+    cpus: list[int]
+
+
+def drive_place(path: str | os.PathLike[str], root: Path = ROOT) -> DrivePlace:
+    """The node that a file's drive hangs on; reads and their memory are best kept there."""
     topology = read_topology() if root == ROOT else _core.read_topology(str(root))
     node = _core.drive_node(os.fspath(path), str(root))
-    if len(topology.nodes) < 2:
-        return []
-    return next((list(each.cpus) for each in topology.nodes if each.id == node), [])
+    if len(topology.nodes) < 2 or node is None:
+        return DrivePlace(None, [])
+    cpus = next((list(each.cpus) for each in topology.nodes if each.id == node), [])
+    return DrivePlace(node, cpus)
+
+
+def nearest_first(
+    cpus: Sequence[int], nodes: Sequence[int], node: int | None
+) -> tuple[list[int], list[int]]:
+    """Threads' CPUs and their nodes, turned so that the first thread, which reads, is on `node`.
+
+    Threads of one node still follow each other. As given where `node` is None or has no thread.
+    """
+    first = next((i for i, each in enumerate(nodes) if each == node), 0)
+    return [*cpus[first:], *cpus[:first]], [*nodes[first:], *nodes[:first]]
 
 
 def cache_file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from zerostall.engine.budget import (
     parse_bytes,
 )
 from zerostall.engine.cpus import place_threads
+from zerostall.engine.drive import drive_place, nearest_first
 from zerostall.engine.profile import write_profile
 from zerostall.engine.session import Turns
 from zerostall.engine.streaming import Streaming
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from zerostall._core import Engine, GgufFile, Placement
     from zerostall.arch import Architecture
     from zerostall.text import Tokenizer
+
+log = logging.getLogger(__name__)
 
 MAX_BATCH = 512  # tokens a step; enough for prefill to be bound by arithmetic
 MAX_THREADS = 1024
@@ -83,20 +87,24 @@ class Loaded:
             write_profile(self.profile, self.file, scores)
 
 
-def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
-    """Load the model at `path`.
+@dataclass(frozen=True)
+class Planned:
+    """What load() would do: the model on its threads, with so much memory."""
 
-    Args:
-        path: a GGUF file, or the first file of a split one.
-        options: threads, context, budget and so on.
-        progress: called now and then with the fraction of the weights loaded, 0 to 1.
+    file: GgufFile
+    model: Architecture
+    placement: Placement
+    plan: Plan
+
+
+def plan_load(path: Path, options: Options) -> Planned:
+    """Work out how the model at `path` would be loaded, without loading it.
 
     Raises:
-        ZerostallError: any of the typed errors; nothing stays loaded.
+        ZerostallError: any of the typed errors of loading.
     """
     from zerostall import arch, gguf
 
-    clock = time.perf_counter()
     ram = None if options.ram is None else parse_bytes(options.ram)
     file = gguf.open_model(path)
     guess = options.ctx or DEFAULT_CONTEXT
@@ -120,10 +128,29 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         plan = replace(plan, expert_bytes=streamed.experts)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
+    return Planned(file, model, placement, plan)
+
+
+def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
+    """Load the model at `path`.
+
+    Args:
+        path: a GGUF file, or the first file of a split one.
+        options: threads, context, budget and so on.
+        progress: called now and then with the fraction of the weights loaded, 0 to 1.
+
+    Raises:
+        ZerostallError: any of the typed errors; nothing stays loaded.
+    """
+    clock = time.perf_counter()
+    planned = plan_load(path, options)
+    file, model = planned.file, planned.model
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, placement, plan, progress)
+    engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
+    if why := engine.stream_reader.get("why"):
+        log.warning("%s", why)
     turns = Turns(engine, options.streaming.trace)
     load_ms = 1e3 * (time.perf_counter() - clock)
     return Loaded(path, file, model, tokenizer, turns, load_ms, options.streaming.profile)
@@ -159,12 +186,15 @@ def start_engine(
     """Pack the weights and start the threads."""
     from zerostall._core import Engine
 
+    cpus, nodes = placement.cpus, placement.nodes
+    if plan.expert_bytes is not None:
+        cpus, nodes = nearest_first(cpus, nodes, drive_place(file.paths[0]).node)
     return Engine(
         file,
         model.tape,
         threads=placement.threads,
-        cpus=placement.cpus if placement.pinned else None,
-        nodes=placement.nodes if placement.pinned else None,
+        cpus=cpus if placement.pinned else None,
+        nodes=nodes if placement.pinned else None,
         uneven=placement.uneven,
         context=plan.context,
         max_batch=min(options.max_batch, plan.context),

@@ -30,14 +30,16 @@ def read_profile(path: Path, file: GgufFile) -> list[float]:
         return []
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         return []  # cut short or not ours; it is written anew on close
     if not isinstance(record, dict) or record.get("zerostall_profile") != VERSION:
         return []
     scores = record.get("scores")
     if record.get("model") != model_key(file) or not isinstance(scores, list):
         return []
-    return [float(score) for score in scores if isinstance(score, int | float)]
+    if not all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores):
+        return []  # a score without end would hold its place for ever
+    return [float(score) for score in scores]
 
 
 def write_profile(path: Path, file: GgufFile, scores: list[float]) -> None:

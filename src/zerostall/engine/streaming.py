@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.drive import drive_cpus, drive_settings
+from zerostall import _core
+from zerostall.engine.drive import drive_place, drive_settings
 from zerostall.engine.profile import read_profile
 from zerostall.engine.speculator import read_speculator
 from zerostall.errors import InvalidRequestError
@@ -22,8 +23,11 @@ Demand = tuple[int, int, list[int], list[int], str]
 
 BACK_ENDS = ("auto", "uring", "pread", "mmap")
 POLICIES = ("lrfu", "lru", "lfu")
-# Of the budget: Python's share, and the kernel's (page tables, reads under way).
-RESERVE_PART = 32
+# What Python and its libraries take, and the part of a budget that is the kernel's (page tables,
+# reads under way). A small budget gives a larger part instead, for whoever tries one.
+PYTHON_BYTES = 48 << 20
+KERNEL_PART = 32
+MOST_PART = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Streaming:
         speculate: read what the next layer is likely to want.
         route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
             logit is larger by less than this.
+        check_records: compare the checksum of every expert read from a converted file.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
@@ -57,6 +62,7 @@ class Streaming:
     half_life: float = 256.0
     speculate: bool = True
     route_margin: float = 0.0
+    check_records: bool = False
     mirrors: Sequence[Path] = ()
     depth: int | None = None
     request_bytes: int | None = None
@@ -89,6 +95,7 @@ class Streaming:
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
+            "check_records": self.check_records,
             "route_margin": float(self.route_margin),
             "trace": self.trace is not None,
             "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
@@ -113,21 +120,31 @@ class Streaming:
 
     def _drive(self, path: str) -> dict[str, Any]:
         """How to read: as asked, or as the drive likes best."""
+        place = drive_place(path)
+        near: dict[str, Any] = {"cpus": place.cpus}
+        if place.node is not None:
+            near["node"] = place.node
         if self.io != "auto":
-            return {"io": self.io, "cpus": drive_cpus(path)}
+            return near | {"io": self.io}
         best = drive_settings(path)
-        return {
-            "io": best.kind,
+        return near | {
+            # Where io_uring is forbidden the core says so as it falls back.
+            "io": "auto" if _core.uring_error() else best.kind,
             "depth": best.depth,
             "request_bytes": best.request_bytes,
             "direct": best.direct,
-            "cpus": drive_cpus(path),
         }
 
 
 def reserve(budget: int) -> int:
     """Bytes of a budget that the model leaves to the rest of the process."""
-    return budget // RESERVE_PART
+    return min(budget // KERNEL_PART + PYTHON_BYTES, budget // MOST_PART)
+
+
+def with_reserve(need: int) -> int:
+    """The smallest budget that leaves `need` bytes besides its reserve."""
+    large = need + PYTHON_BYTES
+    return min(large + (large - 1) // (KERNEL_PART - 1), need + (need - 1) // (MOST_PART - 1))
 
 
 def _copies(mirror: Path, paths: Sequence[str]) -> list[str]:

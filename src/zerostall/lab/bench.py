@@ -13,20 +13,16 @@ from typing import Any
 
 from zerostall import _core, gguf
 from zerostall.engine import budget
+from zerostall.engine.loader import Planned, plan_load
 from zerostall.errors import InvalidRequestError, StorageError
+from zerostall.lab import streamed_bench
 from zerostall.lab.limits import Limits, measure_limits, work_of
 from zerostall.lab.machine import describe_machine
-from zerostall.lab.subjects import (
-    LlamaCpp,
-    Ours,
-    Rates,
-    Test,
-    first_token_ms,
-    show_command,
-)
+from zerostall.lab.memory_cgroup import MemoryCgroupError, check_permitted
+from zerostall.lab.streamed_bench import Arena
+from zerostall.lab.streamed_limit import drive_limit, streaming_limit
+from zerostall.lab.subjects import OURS, PARTS, PEER, LlamaCpp, Ours, Rates, Test, first_token_ms
 
-OURS = "zerostall"
-PARTS = ("prefill", "decode")
 FIRST_TOKEN_RUNS = 3  # each loads the model anew
 
 Report = Callable[[str], None]
@@ -38,6 +34,7 @@ def run_bench(
     repetitions: int,
     peer: str | None = None,
     *,
+    peer_model: Path | None = None,
     cold: bool = False,
     report: Report = lambda line: None,
     progress: Callable[[float], None] | None = None,
@@ -45,13 +42,15 @@ def run_bench(
     """Measure a model.
 
     The limits come first, then the time to the first token, then the runs: ours, the peer's,
-    ours, the peer's, and so on, so that whatever disturbs the machine disturbs both.
+    ours, the peer's, and so on, so that whatever disturbs the machine disturbs both. If experts
+    are streamed, each run is a process of its own inside a memory cgroup of `test.ram`.
 
     Args:
         path: the model's file.
         test: what a run does.
         repetitions: runs of each, at least 1; warm-ups are not counted.
         peer: `llama.cpp` or `llama.cpp=PATH/llama-bench`; None for none.
+        peer_model: the same model in a file that the peer reads; None: `path`.
         cold: drop the model from the page cache before each measure of the first token.
         report: called with a line for people when there is something to tell.
         progress: called with the fraction of the model that is loaded.
@@ -61,45 +60,112 @@ def run_bench(
 
     Raises:
         InvalidRequestError: nothing to measure, or a number out of range.
+        MemoryCgroupError: a peer was asked for, experts are streamed, and memory cannot be limited.
         PeerError: the peer failed.
         ZerostallError: as for loading a model.
     """
     check_test(test, repetitions)
     isa = test.isa or _core.selected_isa()
-    other = None if peer is None else LlamaCpp.find(peer, path, test)
+    other = None if peer is None else LlamaCpp.find(peer, peer_model or path, test)
+    planned = plan_load(path, test.options())
+    room = planned.plan.expert_bytes
+    limit_bytes = None if room is None else cgroup_bytes(test, other, report)
     limits = measure_limits(isa, test.threads, path)
     record: dict[str, Any] = {OURS: {}}
     if other is not None:
-        record["peer"] = {
-            "name": peer.partition("=")[0] if peer else "",
-            "command": show_command(other.command()),
-        }
+        record["peer"] = {"name": PEER, "command": other.show(parts=room is not None)}
         report(f"peer: {record['peer']['command']}")
+    record["limit"] = limit_record(limits, planned, test)
+    del planned  # its mapping would keep pages of the model in the page cache
     ours = Ours(path, test)
-    first = first_tokens(ours, other, min(repetitions, FIRST_TOKEN_RUNS), cold, report)
-    ours.load(progress)
-    runs = interleave(ours, other, repetitions, report)
-    record["limit"] = limit_record(limits, ours, test)
-    ours.unload()
-    for name in (OURS, "peer") if other is not None else (OURS,):
-        record[name] |= summary(runs, name, record["limit"])
-        if first:
-            record[name]["first_token_ms"] = statistics.median(first[name])
+    if room is None:
+        runs, first = _in_memory(ours, other, repetitions, cold, report, progress)
+    else:
+        drive = drive_limit(path, test.mirrors, limits.drive)
+        arena = Arena(test, limit_bytes, _dropped(path, other, test))
+        record["streaming"] = arena.to_dict() | {"expert_bytes": room}
+        report(arena.describe())
+        first = streamed_bench.first_tokens(
+            arena, ours, other, min(repetitions, FIRST_TOKEN_RUNS), report
+        )
+        runs = streamed_bench.take_turns(arena, path, other, repetitions, report)
+        record["limit"]["streaming"] = streaming_limit(runs, drive)
+    _summarise(record, runs, first)
     if other is not None:
         record["peer"]["build"] = other.build
-        record["ratio"] = {
-            part: median_of(record, OURS, part) / median_of(record, "peer", part)
-            for part in PARTS
-            if part in record[OURS]
-        }
     record["machine"] = describe_machine(isa, test.threads)
     record["model"] = {"name": path.name, "bytes": _model_bytes(path)}
-    record["test"] = asdict(test) | {"threads": test.threads, "repetitions": repetitions}
+    chosen = asdict(test) | {"mirrors": list(test.mirrors)}
+    record["test"] = chosen | {"threads": test.threads, "repetitions": repetitions}
     record["runs"] = runs
     if first:
         record["first_token_runs_ms"] = first
     record["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return record
+
+
+def cgroup_bytes(test: Test, other: LlamaCpp | None, report: Report) -> int | None:
+    """The limit of the memory cgroup of each run; None without a budget, or where there is none.
+
+    Raises:
+        MemoryCgroupError: memory cannot be limited, and there is a peer to be limited.
+    """
+    if test.ram is None:
+        return None
+    try:
+        check_permitted()
+    except MemoryCgroupError as error:
+        if other is not None:
+            raise
+        report(f"not held to its budget: {error}")
+        return None
+    return budget.parse_bytes(test.ram)
+
+
+def _in_memory(
+    ours: Ours,
+    other: LlamaCpp | None,
+    repetitions: int,
+    cold: bool,
+    report: Report,
+    progress: Callable[[float], None] | None,
+) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
+    """Runs and times to the first token of a model that fits into memory."""
+    first = first_tokens(ours, other, min(repetitions, FIRST_TOKEN_RUNS), cold, report)
+    ours.load(progress)
+    runs = interleave(ours, other, repetitions, report)
+    ours.unload()
+    return runs, first
+
+
+def _summarise(
+    record: dict[str, Any], runs: Sequence[dict[str, Any]], first: dict[str, list[float]]
+) -> None:
+    """Add what the runs come to, for each engine and for ours against the peer's."""
+    engines = [name for name in (OURS, "peer") if name in record]
+    for name in engines:
+        record[name] |= summary(runs, name, record["limit"])
+        if "streaming" in record:
+            for part, found in streamed_bench.summary(runs, name).items():
+                record[name].setdefault(part, {}).update(found)
+        if first.get(name):
+            record[name]["first_token_ms"] = statistics.median(first[name])
+    if len(engines) == 2:
+        record["ratio"] = {
+            part: median_of(record, OURS, part) / median_of(record, "peer", part)
+            for part in PARTS
+            if all(has_rate(record, name, part) for name in engines)
+        }
+
+
+def _dropped(path: Path, other: LlamaCpp | None, test: Test) -> list[Path]:
+    """Every file that a run may read weights from."""
+    firsts = [path] if other is None else [path, other.model]
+    files = [file for each in firsts for file in _model_files(each)]
+    for mirror in map(Path, test.mirrors):
+        names = [file.name for file in _model_files(path)]
+        files += [mirror / name for name in names] if mirror.is_dir() else [mirror]
+    return list(dict.fromkeys(files))
 
 
 def check_test(test: Test, repetitions: int) -> None:
@@ -110,6 +176,7 @@ def check_test(test: Test, repetitions: int) -> None:
         ("-d", test.depth, 0),
         ("-r", repetitions, 1),
         ("--first-token", test.first_token, 0),
+        ("-w", test.warm_up, 0),
     ):
         if value < least:
             raise InvalidRequestError(f"{name} is {value}; give at least {least}")
@@ -195,18 +262,23 @@ def median_of(record: dict[str, Any], engine: str, part: str) -> float:
     return median
 
 
+def has_rate(record: dict[str, Any], engine: str, part: str) -> bool:
+    """Whether an engine was measured at a part: it was asked for, and not killed every time."""
+    return "tokens_per_s" in record.get(engine, {}).get(part, {})
+
+
 def ratios(record: dict[str, Any], part: str) -> list[float]:
     """Ours over the peer's, run by run; empty without a peer."""
-    rates: dict[str, list[float]] = {OURS: [], "peer": []}
+    rates: dict[str, dict[int, float]] = {OURS: {}, "peer": {}}
     for run in record["runs"]:
         if part in run:
-            rates[run["engine"]].append(run[part])
-    return [ours / theirs for ours, theirs in zip(rates[OURS], rates["peer"], strict=False)]
+            rates[run["engine"]][run["run"]] = run[part]
+    theirs = rates["peer"]
+    return [ours / theirs[run] for run, ours in rates[OURS].items() if run in theirs]
 
 
-def limit_record(limits: Limits, ours: Ours, test: Test) -> dict[str, Any]:
+def limit_record(limits: Limits, planned: Planned, test: Test) -> dict[str, Any]:
     """The measured limits, and tokens a second of a model that reaches them."""
-    loaded = ours.load()
     record: dict[str, Any] = limits.to_dict()
     # Decoding sees `depth` cached tokens at its first token and more at each.
     depths = {"prefill": test.depth, "decode": test.depth + (test.tokens - 1) / 2}
@@ -215,7 +287,7 @@ def limit_record(limits: Limits, ours: Ours, test: Test) -> dict[str, Any]:
         if asked:
             batch = batches[part]
             work = work_of(
-                loaded.model.tape, loaded.file.tensors(), batch, depths[part], test.kv_type
+                planned.model.tape, planned.file.tensors(), batch, depths[part], test.kv_type
             )
             record[part] = {
                 "tokens_per_s": batch / work.seconds(limits),
@@ -245,7 +317,13 @@ def checkout_results(folder: Path) -> Path | None:
 
 
 def append_result(record: dict[str, Any], folder: Path) -> Path:
-    """Append a record to the model's file of JSON lines in `folder`; that file."""
+    """Append a record to the model's file of JSON lines in `folder`; that file.
+
+    Folders of this machine are left out of the peer's command: they help nobody else.
+    """
+    if "peer" in record:
+        command = re.sub(r"[^\s']*/(?=[^/\s])", "", record["peer"]["command"])
+        record = record | {"peer": record["peer"] | {"command": command}}
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(record["model"]["name"]).stem)
     file = folder / f"{stem}.jsonl"
     try:

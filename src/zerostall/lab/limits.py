@@ -146,7 +146,7 @@ def work_of(
     for op in tape.ops:
         if op.kind == "attention":
             size += _cache_read(op, depth, kv_type)
-        if op.kind == "embed":
+        if op.kind in ("embed", "foresee"):
             continue
         rows = 1 if op.kind == "logits" else batch
         # What an operator of experts has besides guesses the next layer's.

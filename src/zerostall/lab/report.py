@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from zerostall.errors import InvalidRequestError, StorageError
-from zerostall.lab.bench import OURS, PARTS, median_of, ratios
+from zerostall.lab.bench import has_rate, median_of, ratios
+from zerostall.lab.streamed_report import KILLED, shown_limit, streamed_notes
+from zerostall.lab.subjects import OURS, PARTS
 
 Table = Sequence[Sequence[str]]  # the first row is the heading
 
@@ -25,22 +27,30 @@ def bench_table(record: dict[str, Any]) -> Table:
         if part not in record[OURS]:
             continue
         row = [f"{part} {counts[part]}" + (f" at {depth}" if depth else "")]
-        row.append(_spread(record[OURS][part]["tokens_per_s"]))
+        for engine in (OURS, "peer") if peer else (OURS,):
+            known = has_rate(record, engine, part)
+            row.append(_spread(record[engine][part]["tokens_per_s"]) if known else KILLED)
         if peer:
-            row.append(_spread(peer[part]["tokens_per_s"]))
             each = ratios(record, part)
-            row.append(f"{record['ratio'][part]:.2f} ({min(each):.2f} to {max(each):.2f})")
-        row.append(f"{record['limit'][part]['tokens_per_s']:.4g}")
-        row.append(f"{record[OURS][part]['fraction_of_limit']:.0%}")
-        table.append(row)
-    if "first_token_ms" in record[OURS]:
-        row = [f"first token, ms ({record['test']['first_token']} in)"]
-        row.append(f"{record[OURS]['first_token_ms']:.0f}")
-        if peer:
-            theirs = peer["first_token_ms"]
-            row += [f"{theirs:.0f}", f"{record[OURS]['first_token_ms'] / theirs:.2f}"]
-        table.append([*row, "", ""])
+            ratio = record["ratio"].get(part)
+            row.append(f"{ratio:.2f} ({min(each):.2f} to {max(each):.2f})" if each else "")
+        table.append([*row, *shown_limit(record, part)])
+    if first_token := _first_token(record):
+        table.append(first_token)
     return table
+
+
+def _first_token(record: dict[str, Any]) -> list[str]:
+    """The row of the time to the first token; empty if that was not measured."""
+    engines = [record[OURS], record["peer"]] if "peer" in record else [record[OURS]]
+    taken = [engine.get("first_token_ms") for engine in engines]
+    if not record.get("first_token_runs_ms"):
+        return []
+    row = [f"first token, ms ({record['test']['first_token']} in)"]
+    row += [KILLED if ms is None else f"{ms:.0f}" for ms in taken]
+    if len(taken) == 2:
+        row.append("" if None in taken else f"{taken[0] / taken[1]:.2f}")
+    return [*row, "", ""]
 
 
 def _spread(rates: dict[str, float]) -> str:
@@ -57,6 +67,7 @@ def bench_notes(record: dict[str, Any]) -> list[str]:
         f"{limit['int8_tops']:.3g} TOPS, float32 {limit['float32_tflops']:.3g} TFLOPS"
         + (f", drive {limit['drive_gb_per_s']:.2g} GB/s" if "drive_gb_per_s" in limit else ""),
     ]
+    lines += streamed_notes(record)
     if "peer" in record:
         lines.append(f"peer: {record['peer']['command']}")
     return lines
@@ -123,7 +134,7 @@ def plot_roofline(record: dict[str, Any], file: Path) -> None:
         engines.append(("peer", record["peer"]["name"], "s"))
     for engine, label, marker in engines:
         for part in PARTS:
-            if part not in record[engine]:
+            if not has_rate(record, engine, part):
                 continue
             operations = limit[part]["operations_per_token"]
             intensity = operations / limit[part]["bytes_per_token"]

@@ -38,8 +38,11 @@ class Pool:
 
     @property
     def least_bytes(self) -> int:
-        """The smallest memory that works: one token's experts and one layer's reads."""
-        return (self.used + self.most_used) * self.slot_bytes
+        """The smallest memory that works: one token's experts resident, and slots for reads."""
+        slots = self.used + self.most_used
+        while slots - self.shadow(slots) < self.used:
+            slots += 1
+        return slots * self.slot_bytes
 
     @property
     def all_bytes(self) -> int:
@@ -49,9 +52,12 @@ class Pool:
     def room_in(self, budget_bytes: int) -> int:
         """Experts that can be resident in that many bytes: slots less those for reads."""
         slots = budget_bytes // self.slot_bytes
+        return min(slots - self.shadow(slots), self.experts)
+
+    def shadow(self, slots: int) -> int:
+        """Of so many slots, those for reads under way."""
         most = max(MOST_SHADOW, self.most_used)
-        shadow = min(max(slots // SLOTS_PER_SHADOW, self.most_used), most)
-        return min(slots - shadow, self.experts)
+        return min(max(slots // SLOTS_PER_SHADOW, self.most_used), most)
 
 
 def size_classes(header: TraceHeader) -> list[Pool]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ZerostallError
+from zerostall.lab.memory_cgroup import Finished, run_contained
+from zerostall.lab.page_cache import drop_cached
 
 if TYPE_CHECKING:
     from zerostall._core import Engine
 
+OURS = "zerostall"
 PEER = "llama.cpp"
+PARTS = ("prefill", "decode")
 WARM_UP_TOKENS = 2
 
 
@@ -45,6 +48,9 @@ class Test:
         kv_type: precision of the KV cache, of both.
         first_token: tokens of the prompt whose first answer is timed from the command on; 0 for
             none.
+        warm_up: where experts are streamed, tokens decoded uncounted before each measurement.
+        io, policy, speculate, mirrors: how zerostall streams experts (engine/streaming.py).
+        experts: lossy: how many zerostall uses for each token; None: as the model was trained.
     """
 
     __test__ = False  # no test case, whatever pytest thinks of the name
@@ -57,11 +63,31 @@ class Test:
     ram: str | None = None
     kv_type: str = "f16"
     first_token: int = 8
+    warm_up: int = 0
+    io: str = "auto"
+    policy: str = "lrfu"
+    speculate: bool = True
+    mirrors: tuple[str, ...] = ()
+    experts: int | None = None
 
     @property
     def context(self) -> int:
         """The longest sequence of a run."""
-        return max(self.depth + max(self.prompt, self.tokens, WARM_UP_TOKENS), self.first_token + 1)
+        longest = max(self.prompt, self.tokens, WARM_UP_TOKENS)
+        return max(self.depth + longest, self.warm_up, self.first_token + 1)
+
+    def options(self) -> Options:
+        """How zerostall loads the model."""
+        mirrors = [Path(mirror) for mirror in self.mirrors]
+        return Options(
+            self.threads,
+            self.context,
+            self.ram,
+            self.kv_type,
+            self.isa,
+            streaming=Streaming(self.io, self.policy, speculate=self.speculate, mirrors=mirrors),
+            experts=self.experts,
+        )
 
 
 @dataclass(frozen=True)
@@ -84,8 +110,7 @@ class Ours:
         """Load the model unless it is, arrange its memory, and run once uncounted."""
         if self._loaded is None:
             test = self.test
-            options = Options(test.threads, test.context, test.ram, test.kv_type, test.isa)
-            self._loaded = load(self.path, options, progress)
+            self._loaded = load(self.path, test.options(), progress)
             self._loaded.turns.engine.settle()
             rng = np.random.default_rng(0)
             ids = rng.integers(0, self._loaded.turns.vocab_size, test.context, dtype=np.int32)
@@ -111,14 +136,13 @@ class Ours:
         sequence = engine.open_sequence()
         try:
             depth = self.test.depth
-            _prefill(engine, sequence, self._ids[:depth])
+            prefill(engine, sequence, self._ids[:depth])
             started = time.perf_counter()
-            _prefill(engine, sequence, self._ids[depth : depth + prompt])
+            prefill(engine, sequence, self._ids[depth : depth + prompt])
             prefilled = time.perf_counter()
             engine.truncate(sequence, depth)
             decoding = time.perf_counter()
-            for position in range(depth, depth + tokens):
-                _step(engine, sequence, self._ids[position : position + 1], [0])
+            decode(engine, sequence, self._ids[depth : depth + tokens])
             decoded = time.perf_counter()
         finally:
             engine.close_sequence(sequence)
@@ -134,16 +158,27 @@ class Ours:
         command = [sys.executable, "-m", "zerostall", "run", "-m", str(self.path)]
         command += ["--tokens", ids, "-n", "1", "--temp", "0", "-t", str(test.threads)]
         command += ["-c", str(test.context), "--kv-type", test.kv_type]
-        command += ["--isa", test.isa] if test.isa else []
-        return command + (["--ram", test.ram] if test.ram else [])
+        command += ["--io", test.io, "--policy", test.policy]
+        command += [] if test.speculate else ["--no-speculate"]
+        for mirror in test.mirrors:
+            command += ["--mirror", mirror]
+        for option, value in (("isa", test.isa), ("ram", test.ram), ("experts", test.experts)):
+            command += [f"--{option}", str(value)] if value else []
+        return command
 
 
-def _prefill(engine: Engine, sequence: int, ids: Any) -> None:
+def prefill(engine: Engine, sequence: int, ids: Any) -> None:
     """Append tokens in full batches, with logits of the last only, as llama-bench does."""
     for begin in range(0, len(ids), engine.max_batch):
         part = ids[begin : begin + engine.max_batch]
         last = begin + len(part) == len(ids)
         _step(engine, sequence, part, [len(part) - 1] if last else [])
+
+
+def decode(engine: Engine, sequence: int, ids: Any) -> None:
+    """Append tokens one by one, with logits of each, as llama-bench does."""
+    for position in range(len(ids)):
+        _step(engine, sequence, ids[position : position + 1], [0])
 
 
 def _step(engine: Engine, sequence: int, ids: Any, rows: Sequence[int]) -> None:
@@ -189,11 +224,34 @@ class LlamaCpp:
         """The command of one run."""
         return self._command(self.test.prompt, self.test.tokens, self.test.depth)
 
+    def show(self, *, parts: bool) -> str:
+        """The command of one run as a shell takes it; with `parts` one for each, in turn."""
+        asked = zip(PARTS, (self.test.prompt, self.test.tokens), strict=True)
+        commands = [self.part_command(part) for part, tokens in asked if tokens]
+        return "; ".join(map(show_command, commands if parts else [self.command()]))
+
     def first_token_command(self) -> list[str]:
         """The command that loads the model and computes a short prompt."""
         return [*self._command(self.test.first_token, 0, 0), "--no-warmup"]
 
-    def _command(self, prompt: int, tokens: int, depth: int) -> list[str]:
+    def part_command(self, part: str) -> list[str]:
+        """The command that measures "prefill" or "decode" alone.
+
+        Nothing precedes it but `warm_up` decoded tokens, which are a test of their own: llama-bench
+        does tests of decoding (-n) before those of both (-pg), in their order.
+        """
+        test = self.test
+        warm_up = [test.warm_up] if test.warm_up else []
+        if part == "decode":
+            tokens = ",".join(map(str, [*warm_up, test.tokens]))
+            command = self._command(0, tokens, test.depth)
+        elif warm_up:
+            command = [*self._command(0, test.warm_up, test.depth), "-pg", f"{test.prompt},0"]
+        else:
+            command = self._command(test.prompt, 0, test.depth)
+        return [*command, "--no-warmup"]
+
+    def _command(self, prompt: int, tokens: int | str, depth: int) -> list[str]:
         test = self.test
         command = [str(self.program), "-m", str(self.model), "-p", str(prompt), "-n", str(tokens)]
         command += ["-d", str(depth), "-r", "1", "-t", str(test.threads)]
@@ -205,30 +263,49 @@ class LlamaCpp:
     def run(self) -> Rates:
         """One run of the test."""
         command = self.command()
-        done = run_program(command)
-        try:
-            records = json.loads(done)
-            self.build = records[0].get("build_commit") if records else None
-            prefill = [r["avg_ts"] for r in records if r["n_prompt"] and not r["n_gen"]]
-            decode = [r["avg_ts"] for r in records if r["n_gen"] and not r["n_prompt"]]
-            rates = Rates(
-                float(prefill[0]) if self.test.prompt else None,
-                float(decode[0]) if self.test.tokens else None,
-            )
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise PeerError(
-                f"{show_command(command)} printed no results that could be read ({error!r}); "
-                "run it by hand, and use a llama-bench that knows these options"
-            ) from error
+        rates = self.read(command, run_program(command))
+        for part, asked in zip(PARTS, (self.test.prompt, self.test.tokens), strict=True):
+            if asked:
+                self.rate_of(part, rates, command)
         return rates
+
+    def read(self, command: Sequence[str], printed: str) -> Rates:
+        """The rates that llama-bench printed, of each part the last.
+
+        Raises:
+            PeerError: it printed something else.
+        """
+        try:
+            records = json.loads(printed)
+            prefill = [float(r["avg_ts"]) for r in records if r["n_prompt"] and not r["n_gen"]]
+            decode = [float(r["avg_ts"]) for r in records if r["n_gen"] and not r["n_prompt"]]
+            self.build = records[-1].get("build_commit")
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _unreadable(command, repr(error)) from error
+        return Rates(prefill[-1] if prefill else None, decode[-1] if decode else None)
+
+    def rate_of(self, part: str, rates: Rates, command: Sequence[str]) -> float:
+        """The rate of "prefill" or "decode"; PeerError if it was not printed."""
+        rate: float | None = getattr(rates, part)
+        if rate is None:
+            raise _unreadable(command, f"{part} is missing")
+        return rate
+
+
+def _unreadable(command: Sequence[str], why: str) -> PeerError:
+    return PeerError(
+        f"{show_command(command)} printed no results that could be read ({why}); "
+        "run it by hand, and use a llama-bench that knows these options"
+    )
 
 
 def run_program(command: Sequence[str]) -> str:
     """A program's standard output; PeerError with the end of its messages if it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise PeerError(f"{command[0]}: cannot be run: {error.strerror}") from error
+    return output_of(command, run_contained(command, None))
+
+
+def output_of(command: Sequence[str], done: Finished) -> str:
+    """What a command printed; PeerError with the end of its messages if it failed."""
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
         raise PeerError(
@@ -250,13 +327,6 @@ def first_token_ms(command: Sequence[str], dropped: Sequence[Path] = ()) -> floa
     started = time.perf_counter()
     run_program(command)
     return 1e3 * (time.perf_counter() - started)
-
-
-def drop_cached(path: Path) -> None:
-    """Take a file's clean pages out of the page cache, unless somebody has them mapped."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def show_command(command: Sequence[str]) -> str:

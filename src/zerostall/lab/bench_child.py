@@ -1,0 +1,125 @@
+"""One measurement in a process of its own: `python -m zerostall.lab.bench_child`.
+
+So that a memory cgroup holds the engine and nothing else. Standard input has one JSON object:
+`path`, `part` ("prefill" or "decode") and `test`, the fields of `Test`. Standard output gets a
+JSON line `loaded` once the model is, and then one `measured`, or one `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zerostall import errors
+from zerostall.engine.loader import load
+from zerostall.engine.streaming import StreamMeter
+from zerostall.lab.subjects import PARTS, Test, decode, prefill
+
+COMMAND = [sys.executable, "-m", "zerostall.lab.bench_child"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One part of a test, done once.
+
+    Attributes:
+        tokens: prefilled or decoded.
+        seconds: they took.
+        load_ms: the load before took.
+        slots: experts that fit into memory, after the measurement.
+        streaming: what StreamTimings.to_dict() says of the same time; None if all are in memory.
+    """
+
+    tokens: int
+    seconds: float
+    load_ms: float
+    slots: int
+    streaming: dict[str, float] | None
+
+
+def request(path: Path, test: Test, part: str) -> str:
+    """What the process reads."""
+    return json.dumps({"path": str(path), "test": asdict(test), "part": part})
+
+
+def answer(printed: str) -> Measured:
+    """What the process found.
+
+    Raises:
+        ZerostallError: as it did.
+        ValueError: it printed nothing of this.
+    """
+    for line in printed.splitlines():
+        said = json.loads(line)
+        if "error" in said:
+            kind = getattr(errors, said["error"]["type"], errors.ZerostallError)
+            raise kind(said["error"]["message"])
+        if "measured" in said:
+            return Measured(**said["measured"])
+    raise ValueError("no measurement")
+
+
+def measure(path: Path, test: Test, part: str) -> Measured:
+    """Load a model, decode `warm_up` tokens uncounted, then measure one part once.
+
+    Raises:
+        ZerostallError: as of loading.
+    """
+    assert part in PARTS
+    loaded = load(path, test.options())
+    engine = loaded.turns.engine
+    engine.settle()
+    _say({"loaded": {"load_ms": loaded.load_ms}})
+    # Other tokens than those measured, whose experts would else be the ones just read.
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, engine.vocab_size, test.context, dtype=np.int32)
+    others = rng.integers(0, engine.vocab_size, test.warm_up, dtype=np.int32)
+    if test.warm_up:
+        sequence = engine.open_sequence()
+        decode(engine, sequence, others)
+        engine.close_sequence(sequence)
+    sequence = engine.open_sequence()
+    prefill(engine, sequence, ids[: test.depth])
+    tokens = getattr(test, "prompt" if part == "prefill" else "tokens")
+    meter = StreamMeter(loaded.turns)
+    started = time.perf_counter()
+    (prefill if part == "prefill" else decode)(
+        engine, sequence, ids[test.depth : test.depth + tokens]
+    )
+    seconds = time.perf_counter() - started
+    streaming = meter.read()
+    measured = Measured(
+        tokens,
+        seconds,
+        loaded.load_ms,
+        loaded.turns.stream_stats().get("slots", 0),
+        None if streaming is None else streaming.to_dict(),
+    )
+    loaded.turns.close()
+    return measured
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    asked = json.load(sys.stdin)
+    asked["test"]["mirrors"] = tuple(asked["test"]["mirrors"])
+    try:
+        measured = measure(Path(asked["path"]), Test(**asked["test"]), asked["part"])
+    except errors.ZerostallError as error:
+        _say({"error": {"type": type(error).__name__, "message": str(error)}})
+    else:
+        _say({"measured": asdict(measured)})
+
+
+def _say(record: dict[str, Any]) -> None:
+    print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()

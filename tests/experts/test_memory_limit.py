@@ -1,0 +1,103 @@
+"""A model whose experts are larger than its cgroup runs within it and is not killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from zerostall.lab.shapes import Shape
+from zerostall.lab.synth import write_model
+
+LIMIT = 180 << 20
+LARGE = Shape(
+    *("large", "qwen3moe", 4, 512, 4, 2, 64, 0, 512, 512),
+    query_key_norm="head",
+    experts=128,
+    used=8,
+    expert_hidden=512,
+)
+ROOT = Path("/sys/fs/cgroup")
+CHILD = """
+import json, os, resource, sys
+sys.stdin.readline()  # until it is in its group
+from zerostall import LLM, SamplingParams
+from zerostall.engine.streaming import Streaming
+greedy = SamplingParams(temperature=0, max_tokens=24)
+options = {"ram": int(sys.argv[2])} if len(sys.argv) > 2 else {}
+with LLM(sys.argv[1], threads=2, streaming=Streaming(io="pread"), **options) as llm:
+    answer = llm.generate([5, 6, 7] * 4, greedy)
+    streaming = answer.timings.streaming
+    print(json.dumps({
+        "tokens": answer.token_ids,
+        "misses": streaming.misses if streaming else None,
+    }))
+"""
+
+
+@contextlib.contextmanager
+def limited(limit: int) -> Iterator[tuple[Path, Path]]:
+    """A new memory cgroup: its folder, and its file that tells the most it has used."""
+    one = ROOT / "memory"
+    old = (one / "memory.limit_in_bytes").exists()
+    folder = (one if old else ROOT) / f"zerostall-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made: {error}")
+    try:
+        name = "memory.limit_in_bytes" if old else "memory.max"
+        try:
+            (folder / name).write_text(str(limit))
+            with contextlib.suppress(OSError):
+                (folder / "memory.swap.max").write_text("0")
+        except OSError as error:
+            pytest.skip(f"the memory of a cgroup cannot be limited: {error}")
+        peak = folder / ("memory.max_usage_in_bytes" if old else "memory.peak")
+        yield folder, peak
+    finally:
+        folder.rmdir()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 240 MB of experts."""
+    path = tmp_path_factory.mktemp("large") / "large.gguf"
+    write_model(path, "large", LARGE)
+    assert path.stat().st_size > 1.2 * LIMIT
+    return path
+
+
+def start(path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
+    with start(large, str(4 << 30)) as free:
+        expected, _ = free.communicate("\n", timeout=120)
+    with limited(LIMIT) as (folder, peak):
+        with start(large) as child:
+            (folder / "cgroup.procs").write_text(str(child.pid))
+            output, _ = child.communicate("\n", timeout=120)
+        assert child.returncode == 0, "killed" if child.returncode == -9 else "failed"
+        used = int(peak.read_text()) if peak.exists() else None
+        events = folder / "memory.events"
+        kills = events.read_text() if events.exists() else "oom_kill 0"
+    assert "oom_kill 0" in kills
+    assert used is None or used <= LIMIT
+    got = json.loads(output)
+    assert got["tokens"] == json.loads(expected)["tokens"]
+    assert json.loads(expected)["misses"] is None
+    assert got["misses"] > 0

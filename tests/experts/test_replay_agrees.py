@@ -1,0 +1,56 @@
+"""What `zerostall trace` computes of a recorded run is what the engine did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.experts.streamed import Model, logits
+from zerostall.errors import OutOfBudgetError
+from zerostall.lab.replay import replay
+from zerostall.lab.slots import divide_budget
+from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
+from zerostall.lab.trace_reader import read_trace
+
+
+@pytest.mark.parametrize("half_life", [8.0, 256.0])
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.6])
+def test_lrfu_in_the_replay_hits_where_the_engine_did(
+    converted: Model, tmp_path: Path, part: float, half_life: float
+) -> None:
+    # Of a converted file a budget is slots only, as in a replay.
+    budget = int(converted.least + part * (converted.all - converted.least))
+    engine = converted.engine(
+        bytes=budget, io="pread", speculate=False, trace=True, half_life=half_life
+    )
+    logits(engine, converted.ids(128), 1)
+    header = TraceHeader("nano", tuple(TracedLayer(*each) for each in engine.expert_layers), 0)
+    demands = engine.take_trace()
+    with TraceWriter(tmp_path / "trace", header) as writer:
+        writer.add(demands)
+    assert engine.take_trace() == []
+    stats = engine.stream_stats()
+    (replayed,) = replay(read_trace(tmp_path / "trace"), [budget], ["lrfu"], half_life)
+    assert replayed.decode.demands == stats["demanded"]
+    assert replayed.decode.hits == stats["hits"]
+    assert replayed.decode.bytes_missed == stats["bytes_read"]
+    assert replayed.room == sum(pool.room for pool in divide_budget(header, budget))
+    assert stats["resident"] <= replayed.room
+
+
+def test_the_least_room_in_a_replay_is_the_engines(converted: Model) -> None:
+    from zerostall.lab.slots import size_classes
+
+    layers = converted.engine(bytes=converted.least).expert_layers
+    header = TraceHeader("nano", tuple(TracedLayer(*each) for each in layers), 0)
+    assert sum(pool.least_bytes for pool in size_classes(header)) == converted.least
+
+
+def test_the_least_room_for_many_layers_holds_all_experts_of_a_token() -> None:
+    # 48 layers of 8: of 392 slots 16 are for reads, which leaves room for 376 experts only.
+    header = TraceHeader("m", (TracedLayer(128, 8, 4096),) * 48, 0)
+    pools = divide_budget(header, 400 * 4096)
+    assert [pool.room for pool in pools] == [384]
+    with pytest.raises(OutOfBudgetError, match=f"smallest ram that works is {400 * 4096} bytes"):
+        divide_budget(header, 400 * 4096 - 1)
