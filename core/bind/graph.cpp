@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "bind/bind.h"
 #include "bind/streaming.h"
+#include "bind/tape_spec.h"
 #include "gguf/types.h"
 #include "graph/engine.h"
 #include "kernels/select.h"
@@ -24,46 +25,6 @@ namespace {
 using graph::Engine;
 using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
-
-graph::Attribute attribute(nb::handle value) {
-  if (nb::isinstance<nb::bool_>(value)) return nb::cast<bool>(value);
-  if (nb::isinstance<nb::int_>(value)) return nb::cast<int64_t>(value);
-  if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
-  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
-  std::vector<double> list;
-  for (nb::handle item : value) list.push_back(nb::cast<double>(item));
-  return list;
-}
-
-std::vector<int> indices(nb::handle sequence) {
-  std::vector<int> list;
-  for (nb::handle item : sequence) list.push_back(nb::cast<int>(item));
-  return list;
-}
-
-// From zerostall.tape.Tape, read by its field names.
-graph::TapeSpec tape_spec(nb::object tape) {
-  graph::TapeSpec spec;
-  for (nb::handle width : tape.attr("widths")) spec.widths.push_back(nb::cast<int64_t>(width));
-  for (nb::handle op : tape.attr("ops")) {
-    graph::OpSpec& o = spec.ops.emplace_back();
-    o.kind = nb::cast<std::string>(op.attr("kind"));
-    o.inputs = indices(op.attr("inputs"));
-    o.outputs = indices(op.attr("outputs"));
-    for (nb::handle weight : op.attr("weights")) {
-      graph::WeightRef& ref = o.weights.emplace_back();
-      if (weight.is_none()) continue;
-      ref.name = nb::cast<std::string>(weight.attr("name"));
-      ref.row_begin = nb::cast<int64_t>(weight.attr("row_begin"));
-      nb::object end = weight.attr("row_end");
-      ref.row_end = end.is_none() ? -1 : nb::cast<int64_t>(end);
-    }
-    for (auto [name, value] : nb::cast<nb::dict>(op.attr("attrs"))) {
-      o.attrs.emplace(nb::cast<std::string>(name), attribute(value));
-    }
-  }
-  return spec;
-}
 
 kernels::KvType kv_type(const std::string& name) {
   if (name == "f16") return kernels::KvType::F16;
@@ -330,7 +291,8 @@ void graph(nb::module_& m) {
             return experts ? reader_dict(experts->queue()) : nb::dict();
           },
           nb::sig("def stream_reader(self) -> dict[str, typing.Any]"),
-          "How streamed experts are read: name, direct, and why (not as asked for, or \"\"); empty\n"
+          "How streamed experts are read: name, direct, and why (not as asked for, or \"\"); "
+          "empty\n"
           "if none are.")
       .def_prop_ro(
           "expert_layers",
@@ -362,6 +324,15 @@ void graph(nb::module_& m) {
           nb::sig("def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]"),
           "Demands since the last call, if streaming was told to trace: (step, layer, experts,\n"
           "tokens routed to each, a letter for each: h hit, s shadow, m miss).")
+      .def(
+          "take_states",
+          [](BoundEngine& self) {
+            if (!self.engine->states()) return nb::list();
+            return states_list(locked(self, [](Engine& e) { return e.states()->take(); }));
+          },
+          nb::sig("def take_states(self) -> list[dict[str, NDArray[numpy.float32]]]"),
+          "What guesses were made of since the last call, if streaming was told to record_states:\n"
+          "engine/streaming.py says what.")
       .def("describe", &describe, nb::sig("def describe(self) -> list[dict[str, typing.Any]]"),
            "The operators in order: buffers, weights, scratch bytes and microseconds so far.")
       .def(

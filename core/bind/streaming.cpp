@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "base/error.h"
+#include "bind/arrays.h"
 #include "bind/dict_options.h"
 #include "bind/reader_options.h"
 
@@ -18,6 +19,30 @@ experts::Policy policy_named(const std::string& name) {
   if (name == "lru") return experts::Policy::Lru;
   if (name == "lfu") return experts::Policy::Lfu;
   throw Error(ErrorKind::InvalidRequest, "policy is '" + name + "', expected lrfu, lru or lfu");
+}
+
+graph::TrainedGuess trained_guess(const nb::dict& dict) {
+  graph::TrainedGuess guess;
+  guess.layer = nb::cast<size_t>(dict["layer"]);
+  guess.stage = nb::cast<bool>(dict["late"]) ? experts::Guess::Late : experts::Guess::Early;
+  const auto a = nb::cast<FloatMatrixInput>(dict["a"]), b = nb::cast<FloatMatrixInput>(dict["b"]);
+  const auto bias = nb::cast<FloatInput>(dict["bias"]);
+  guess.rank = a.shape(0);
+  guess.width = a.shape(1);
+  guess.experts = b.shape(0);
+  if (guess.rank == 0 || b.shape(1) != guess.rank || bias.size() != guess.experts) {
+    throw Error(ErrorKind::InvalidRequest, "a, b and bias of a trained guess do not fit");
+  }
+  guess.a.assign(a.data(), a.data() + a.size());
+  guess.b.assign(b.data(), b.data() + b.size());
+  guess.bias.assign(bias.data(), bias.data() + bias.size());
+  return guess;
+}
+
+FloatMatrix matrix(std::vector<float>&& values, size_t width) {
+  auto* keep = new std::vector<float>(std::move(values));
+  nb::capsule owner(keep, [](void* p) noexcept { delete static_cast<std::vector<float>*>(p); });
+  return FloatMatrix(keep->data(), {keep->size() / width, width}, owner);
 }
 
 }  // namespace
@@ -34,6 +59,12 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.route_margin = from.get("route_margin", experts.route_margin);
   experts.trace = from.get("trace", experts.trace);
   experts.profile = from.get("profile", experts.profile);
+  options.state_bytes = from.get("record_states", options.state_bytes);
+  graph::TrainedGuesses trained;
+  for (nb::handle guess : from.get("trained", nb::list())) {
+    trained.push_back(trained_guess(nb::cast<nb::dict>(guess)));
+  }
+  options.trained = std::make_shared<const graph::TrainedGuesses>(std::move(trained));
   io::QueueOptions& reads = options.reads;
   reads.reader.kind = io::reader_kind(from.get<std::string>("io", "auto"));
   reads.reader.depth = from.get("depth", reads.reader.depth);
@@ -86,6 +117,21 @@ nb::dict stats_dict(const experts::Stats& s) {
   d["slots"] = s.slots;
   d["resident"] = s.resident;
   return d;
+}
+
+nb::list states_list(std::vector<experts::LayerStates> layers) {
+  static constexpr const char* kNames[experts::kStateKinds] = {
+      "early_input", "late_input", "early_guess", "late_guess", "logits"};
+  nb::list list;
+  for (experts::LayerStates& layer : layers) {
+    nb::dict d;
+    for (size_t kind = 0; kind < experts::kStateKinds; ++kind) {
+      experts::StateRows& rows = layer[kind];
+      if (rows.width > 0) d[kNames[kind]] = matrix(std::move(rows.values), rows.width);
+    }
+    list.append(d);
+  }
+  return list;
 }
 
 nb::list trace_list(const std::vector<experts::TraceEvent>& events) {

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include "experts/states.h"
 #include "experts/store.h"
 #include "graph/program.h"
 
@@ -16,6 +17,9 @@ void read_streaming(const nanobind::dict& streaming, graph::EngineOptions& optio
 nanobind::dict reader_dict(io::ReadQueue& queue);
 
 nanobind::dict stats_dict(const experts::Stats& stats);
+
+// A dict for each layer, of float32 arrays [tokens, width], by the names of StateKind.
+nanobind::list states_list(std::vector<experts::LayerStates> layers);
 
 // [(step, layer, [expert], [tokens], "hsm"), ...]
 nanobind::list trace_list(const std::vector<experts::TraceEvent>& events);

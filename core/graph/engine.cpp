@@ -56,6 +56,10 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
     experts_ =
         std::make_unique<experts::Store>(program_.weights().expert_layers(),
                                          std::make_unique<io::ReadQueue>(reads), options.experts);
+    if (options.state_bytes > 0) {
+      states_ = std::make_unique<experts::States>(program_.weights().expert_layers(),
+                                                  options.state_bytes);
+    }
   }
   const auto& nodes = options.nodes;
   program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
@@ -140,6 +144,8 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.private_ = private_.data();
   step.counters = counters_.get();
   step.experts = experts_.get();
+  step.states = states_.get();
+  if (states_) states_->begin(tokens.size());
   step.interrupted = interrupted;
   if (!execute(step)) {
     undo();
@@ -148,6 +154,7 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
     throw Error(ErrorKind::Interrupted, "the step was interrupted; the sequence is unchanged");
   }
   for (const Run& run : batch) kv_->commit(run.sequence, run.first_position + run.count);
+  if (states_) states_->keep();
   ++steps_;
   return logits_.floats();
 }

@@ -11,6 +11,7 @@
 
 #include "base/aligned.h"
 #include "base/thread_pool.h"
+#include "experts/states.h"
 #include "experts/store.h"
 #include "gguf/file.h"
 #include "graph/program.h"
@@ -46,6 +47,8 @@ class Engine {
   kernels::Isa isa() const { return kernels_->isa; }
   // The experts, where they are streamed; nullptr where all are loaded. Between steps.
   experts::Store* experts() { return experts_.get(); }
+  // What guesses were made of, where that is recorded; nullptr where it is not. Between steps.
+  experts::States* states() { return states_.get(); }
   // Nanoseconds each operator has taken in all steps so far.
   const std::vector<uint64_t>& op_ns() const { return op_ns_; }
   uint64_t steps() const { return steps_; }
@@ -60,6 +63,7 @@ class Engine {
   const kernels::Table* kernels_;
   ThreadPool pool_;
   std::unique_ptr<experts::Store> experts_;  // nullptr: all are loaded
+  std::unique_ptr<experts::States> states_;  // nullptr: not recorded
   std::unique_ptr<kv::KvCache> kv_;
   AlignedBuffer activations_, scratch_, logits_;
   std::vector<float*> buffers_;

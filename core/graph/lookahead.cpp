@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experts/states.h"
 #include "experts/store.h"
 
 namespace zs::graph {
@@ -53,6 +54,9 @@ void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule,
   bias_ = build.vector(router + 1, rule.experts);
   plan_ = ActivationPlan(width, build.max_tokens);
   plan_.need(router_->format);
+  if (const TrainedGuess* trained = build.trained_guess(layer, stage_)) {
+    correction_ = Correction(*trained, width, rule.experts, build.max_tokens, build.attrs.where());
+  }
   const auto take = [this](size_t bytes) {
     const size_t offset = end_;
     end_ += round_up(bytes, 64);
@@ -66,6 +70,7 @@ void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule,
   weights_ = take(pairs * sizeof(float));
   votes_ = take(rule.experts * sizeof(uint32_t));
   order_ = take(rule.experts * sizeof(uint32_t));
+  corrected_ = take(correction_.shared_scratch());
 }
 
 void Lookahead::prepare(Worker& worker, const float* x, uint8_t* memory) const {
@@ -86,7 +91,7 @@ void Lookahead::prepare(Worker& worker, const float* x, uint8_t* memory) const {
   }
 }
 
-Product Lookahead::product(size_t tokens, uint8_t* memory) const {
+size_t Lookahead::products(size_t tokens, uint8_t* memory, Product* out) const {
   const float* scaled = reinterpret_cast<const float*>(memory + scaled_);
   Product product;
   product.weight = router_;
@@ -94,15 +99,21 @@ Product Lookahead::product(size_t tokens, uint8_t* memory) const {
   product.tokens = tokens;
   product.out = reinterpret_cast<float*>(memory + logits_);
   product.stride = rule_.experts;
-  return product;
+  out[0] = product;
+  if (!correction_) return 1;
+  out[1] = correction_.product(scaled, tokens, memory + corrected_);
+  return 2;
 }
 
 void Lookahead::choose(Worker& worker, float* work, uint8_t* memory) const {
-  const float* logits = reinterpret_cast<const float*>(memory + logits_);
+  float* logits = reinterpret_cast<float*>(memory + logits_);
   auto* chosen = reinterpret_cast<int32_t*>(memory + chosen_);
   auto* weights = reinterpret_cast<float*>(memory + weights_);
   const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
+    if (correction_) {
+      correction_.apply(worker, t, memory + corrected_, logits + t * rule_.experts);
+    }
     route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, nullptr, work,
           chosen + t * rule_.used, weights + t * rule_.used);
   }
@@ -121,6 +132,13 @@ void Lookahead::tell(Worker& worker, uint8_t* memory) const {
   std::stable_sort(order, order + count,
                    [votes](uint32_t a, uint32_t b) { return votes[a] > votes[b]; });
   worker.step.experts->predict(layer_, {order, count}, stage_);
+  if (experts::States* states = worker.step.states) {
+    const bool early = stage_ == Stage::Early;
+    states->add(layer_, early ? experts::StateKind::EarlyInput : experts::StateKind::LateInput,
+                reinterpret_cast<const float*>(memory + scaled_), scale_.size());
+    states->add(layer_, early ? experts::StateKind::EarlyGuess : experts::StateKind::LateGuess,
+                reinterpret_cast<const float*>(memory + logits_), rule_.experts);
+  }
 }
 
 }  // namespace zs::graph

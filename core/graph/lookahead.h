@@ -8,6 +8,7 @@
 #include "graph/op.h"
 #include "graph/product.h"
 #include "graph/router.h"
+#include "graph/trained_guess.h"
 
 namespace zs::graph {
 
@@ -34,11 +35,12 @@ class Lookahead {
   // It runs beside the operator's own routing: before its product, all threads; x is the
   // operator's input.
   void prepare(Worker& worker, const float* x, uint8_t* memory) const;
-  // To be run with the operator's.
-  Product product(size_t tokens, uint8_t* memory) const;
-  // All threads, once the product is there. `work` holds 2 * experts floats.
+  // To be run with the operator's; writes up to kProducts, returns how many.
+  size_t products(size_t tokens, uint8_t* memory, Product* out) const;
+  static constexpr size_t kProducts = 2;
+  // All threads, once the products are there. `work` holds 2 * experts floats.
   void choose(Worker& worker, float* work, uint8_t* memory) const;
-  // Thread 0, once all have chosen: tells the store.
+  // Thread 0, once all have chosen: tells the store, and keeps what the guess was made of.
   void tell(Worker& worker, uint8_t* memory) const;
 
  private:
@@ -46,6 +48,7 @@ class Lookahead {
 
   const PackedMatrix* router_ = nullptr;  // nullptr: nothing to guess with
   const float* bias_ = nullptr;
+  Correction correction_;     // none unless it was trained
   std::vector<float> scale_;  // the norm's weights, over those of the norm that x has had
   float eps_ = 0;             // of the norm; 0: x is normed
   Stage stage_ = Stage::Early;
@@ -53,7 +56,7 @@ class Lookahead {
   size_t layer_ = 0;
   ActivationPlan plan_;
   size_t scaled_ = 0, quantised_ = 0, logits_ = 0, chosen_ = 0, weights_ = 0, votes_ = 0,
-         order_ = 0, end_ = 0;  // offsets
+         order_ = 0, corrected_ = 0, end_ = 0;  // offsets
 };
 
 }  // namespace zs::graph

@@ -2,6 +2,7 @@
 #include "graph/op.h"
 
 #include "base/error.h"
+#include "graph/trained_guess.h"
 
 namespace zs::graph {
 
@@ -10,6 +11,14 @@ MakeOp find_op(const std::string& kind) {
   if (kind == #name) return make_##name;
 #include "graph/ops.inc"
 #undef ZS_OP
+  return nullptr;
+}
+
+const TrainedGuess* BuildContext::trained_guess(size_t layer, experts::Guess stage) const {
+  if (!trained) return nullptr;
+  for (const TrainedGuess& guess : *trained) {
+    if (guess.layer == layer && guess.stage == stage) return &guess;
+  }
   return nullptr;
 }
 

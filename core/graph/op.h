@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "experts/options.h"
 #include "graph/attrs.h"
 #include "graph/tape.h"
 #include "graph/weights.h"
@@ -17,10 +18,13 @@
 #include "kv/cache.h"
 
 namespace zs::experts {
+class States;
 class Store;
-}
+}  // namespace zs::experts
 
 namespace zs::graph {
+
+struct TrainedGuess;
 
 // Consecutive tokens of the batch that continue one sequence.
 struct Run {
@@ -48,6 +52,7 @@ struct Step {
   uint8_t* const* private_ = nullptr;         // scratch of each thread
   std::atomic<uint32_t>* counters = nullptr;  // zero at the start, one used per dynamic phase
   experts::Store* experts = nullptr;          // where experts are streamed
+  experts::States* states = nullptr;          // where guesses are recorded
   std::function<bool()> interrupted;          // whether the caller wants the step to end
   // Set by thread 0, seen by all behind the next barrier: the step ends with this operator.
   bool given_up = false;
@@ -120,6 +125,7 @@ class BuildContext {
   const size_t context;                 // positions of a sequence
   size_t vocab = 0;                     // set by the logits operator
   size_t embeddings = 0;                // rows, set by the embed operator
+  const std::vector<TrainedGuess>* trained = nullptr;  // what a speculator file brought
 
   // Checks the number of inputs, outputs and weights. Throws InvalidRequest.
   void arity(size_t inputs, size_t outputs, size_t weights_min, size_t weights_max) const;
@@ -144,6 +150,8 @@ class BuildContext {
     return has_weight(i) ? weights.vector(spec_.weights[i], attrs.where(), length) : nullptr;
   }
   void expect_width(size_t width, size_t expected, const char* what) const;
+  // nullptr where there is none.
+  const TrainedGuess* trained_guess(size_t layer, experts::Guess stage) const;
 
  private:
   const WeightRef& need_weight(size_t i) const;

@@ -59,6 +59,7 @@ Program::Program(std::shared_ptr<const gguf::File> file, TapeSpec tape,
   for (size_t i = 0; i < tape_.ops.size(); ++i) {
     BuildContext context(tape_, i, weights_, layers_, options_.max_batch, max_rows_,
                          options_.context);
+    context.trained = options_.trained.get();
     const MakeOp make = find_op(tape_.ops[i].kind);
     if (!make) context.attrs.fail("there is no such operator");
     ops_.push_back(make(context));
@@ -71,6 +72,7 @@ Program::Program(std::shared_ptr<const gguf::File> file, TapeSpec tape,
     vocab_ = context.vocab;
   }
   if (vocab_ == 0) invalid("the tape does not end with logits");
+  options_.trained.reset();  // operators have packed it
 }
 
 Memory Program::memory() const {

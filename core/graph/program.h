@@ -11,6 +11,7 @@
 #include "gguf/file.h"
 #include "graph/op.h"
 #include "graph/planner.h"
+#include "graph/trained_guess.h"
 #include "graph/weights.h"
 #include "io/read_queue.h"
 #include "kernels/table.h"
@@ -30,7 +31,9 @@ struct EngineOptions {
   std::string isa;  // empty: the best the CPU has, or ZEROSTALL_ISA
   // Experts are read as they are needed, into so many bytes; 0: all are loaded.
   experts::Options experts;
-  io::QueueOptions reads;  // of experts; the paths are the model's
+  io::QueueOptions reads;                         // of experts; the paths are the model's
+  size_t state_bytes = 0;                         // to record what guesses are made of; 0: not
+  std::shared_ptr<const TrainedGuesses> trained;  // nullptr: none
   bool streaming() const { return experts.bytes > 0; }
 
   size_t cache_tokens() const { return kv_tokens > context ? kv_tokens : context; }

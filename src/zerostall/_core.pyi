@@ -277,6 +277,12 @@ class Engine:
         tokens routed to each, a letter for each: h hit, s shadow, m miss).
         """
 
+    def take_states(self) -> list[dict[str, NDArray[numpy.float32]]]:
+        """
+        What guesses were made of since the last call, if streaming was told to record_states:
+        engine/streaming.py says what.
+        """
+
     def describe(self) -> list[dict[str, Any]]:
         """
         The operators in order: buffers, weights, scratch bytes and microseconds so far.

@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy():
 def test_every_verb_has_a_help_of_its_own(verb):
     done = run(verb, "-h")
     assert done.returncode == 0
-    module = importlib.import_module(f"zerostall.cli.{verb}")
+    module = importlib.import_module(f"zerostall.cli.{verb.replace('-', '_')}")
     if hasattr(module, "main"):
         first = module.main.__doc__.splitlines()[0]
         assert first in " ".join(done.stdout.split())
@@ -56,7 +56,7 @@ def test_every_verb_has_a_help_of_its_own(verb):
 
 def test_the_files_of_the_command_are_the_verbs_and_what_they_share():
     files = {path.stem for path in Path(zerostall.cli.__file__).parent.glob("*.py")}
-    assert files == set(VERBS) | SUPPORT
+    assert files == {verb.replace("-", "_") for verb in VERBS} | SUPPORT
 
 
 def test_the_version_is_the_packages():

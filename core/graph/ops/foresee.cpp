@@ -28,8 +28,8 @@ class Foresee final : public Op {
     uint8_t* memory = worker.step.shared;
     lookahead_.prepare(worker, worker.buffer(in_), memory);
     worker.barrier();
-    const Product product = lookahead_.product(worker.step.tokens, memory);
-    run_products(worker, {&product, 1});
+    Product products[Lookahead::kProducts];
+    run_products(worker, {products, lookahead_.products(worker.step.tokens, memory, products)});
     worker.barrier();
     lookahead_.choose(worker, reinterpret_cast<float*>(worker.scratch()), memory);
     worker.barrier();

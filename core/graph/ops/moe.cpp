@@ -2,6 +2,7 @@
 // add their results in router order, so that the sum does not depend on who finished first.
 #include <algorithm>
 
+#include "experts/states.h"
 #include "experts/store.h"
 #include "graph/expert_waves.h"
 #include "graph/gated_ffn.h"
@@ -57,9 +58,12 @@ class Moe final : public Op {
                           nullptr, tokens,
                           logits,  rule_.experts,
                           nullptr};
-    const Product products[] = {
-        product, lookahead_ ? lookahead_.product(tokens, shared + lookahead_memory_) : Product()};
-    run_products(worker, {products, lookahead_ ? 2u : 1u});
+    Product products[1 + Lookahead::kProducts] = {product};
+    size_t count = 1;
+    if (lookahead_) {
+      count += lookahead_.products(tokens, shared + lookahead_memory_, products + count);
+    }
+    run_products(worker, {products, count});
     worker.barrier();
     choose(worker, logits);
     worker.barrier();
@@ -137,6 +141,12 @@ class Moe final : public Op {
 
   void demand(Worker& worker, uint8_t* shared) const {
     waves_.demand(worker, groups(shared), shared + waves_memory_);
+    if (experts::States* states = worker.step.states) {
+      worker.step.guard([&] {
+        states->add(waves_.layer(), experts::StateKind::Logits, at<float>(shared, logits_),
+                    rule_.experts);
+      });
+    }
     if (!lookahead_) return;
     worker.step.guard([&] { lookahead_.tell(worker, shared + lookahead_memory_); });
   }

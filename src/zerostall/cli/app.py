@@ -31,7 +31,7 @@ def build() -> typer.Typer:
     )
     app.callback()(options)
     for verb in VERBS:
-        module = importlib.import_module(f"zerostall.cli.{verb}")
+        module = importlib.import_module(f"zerostall.cli.{verb.replace('-', '_')}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=verb)
         else:

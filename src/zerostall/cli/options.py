@@ -95,6 +95,14 @@ Profile = Annotated[
         rich_help_panel=STREAMED,
     ),
 ]
+Speculator = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Guesses it better, trained by `zerostall train-speculator`.",
+        rich_help_panel=STREAMED,
+    ),
+]
 TraceFile = Annotated[
     Path | None,
     typer.Option(
@@ -152,7 +160,7 @@ def open_llm(
     record = Recorder()
     if trace is not None:
         streaming = replace(streaming or Streaming(), trace=record)
-    with _bar(f"loading {model}") as progress:
+    with bar(f"loading {model}") as progress:
         llm = LLM(
             model,
             threads=threads,
@@ -169,21 +177,22 @@ def open_llm(
 
 
 @contextlib.contextmanager
-def _bar(title: str) -> Iterator[Callable[[float], None] | None]:
+def bar(title: str) -> Iterator[Callable[[float], None] | None]:
+    """A bar on stderr, unless that is no terminal, for what takes longer than a second."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(title, total=None)
-    timer = threading.Timer(BAR_AFTER_S, bar.start)
+    shown = Progress(console=Console(stderr=True), transient=True)
+    task = shown.add_task(title, total=None)
+    timer = threading.Timer(BAR_AFTER_S, shown.start)
     timer.start()
     try:
-        yield lambda fraction: bar.update(task, total=1.0, completed=fraction)
+        yield lambda fraction: shown.update(task, total=1.0, completed=fraction)
     finally:
         timer.cancel()
         timer.join()
-        if bar.live.is_started:
-            bar.stop()
+        if shown.live.is_started:
+            shown.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,8 @@ def plan_load(path: Path, options: Options) -> Planned:
         path.name,
         streamed if streamed.experts else None,
     )
+    if options.streaming.record_states and plan.expert_bytes is None and streamed.experts:
+        plan = replace(plan, expert_bytes=streamed.experts)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
     return Planned(file, model, placement, plan)

@@ -98,6 +98,15 @@ class Turns:
         finally:
             self._leave()
 
+    def take_states(self) -> list[dict[str, npt.NDArray[np.float32]]]:
+        """What guesses were made of since the last call (`Streaming.record_states`).
+
+        For each layer whose experts are streamed: `early_input` and `late_input` [tokens, width],
+        `early_guess`, `late_guess` and `logits` [tokens, experts], float32; a guess that a layer
+        has not is left out.
+        """
+        return self.engine.take_states()
+
     def stream_stats(self) -> dict[str, int]:
         """Counters of streamed experts since the load; empty if none are streamed."""
         return self.engine.stream_stats()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zerostall import _core
 from zerostall.engine.drive import drive_place, drive_settings
 from zerostall.engine.profile import read_profile
+from zerostall.engine.speculator import read_speculator
 from zerostall.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class Streaming:
             tokens routed to each, a letter for each: h hit, s shadow, m miss).
         profile: a file that remembers which experts were wanted: read at load, so that they are
             in memory from the start, and written on close.
+        speculator: a file of `zerostall train-speculator`, with which guesses what the next layer
+            will want are right more often.
+        record_states: bytes that what guesses are made of may take between two calls of
+            Turns.take_states(); 0: nothing is recorded. Experts are streamed then even if all
+            would fit.
         throttle, faults: make the drive slow or faulty, for tests.
     """
 
@@ -62,6 +68,8 @@ class Streaming:
     request_bytes: int | None = None
     trace: Callable[[list[Demand]], None] | None = None
     profile: Path | None = None
+    speculator: Path | None = None
+    record_states: int = 0
     throttle: Mapping[str, Any] | None = None
     faults: Mapping[str, Any] | None = None
 
@@ -94,6 +102,12 @@ class Streaming:
         }
         if self.profile is not None:
             options["profile"] = read_profile(self.profile, file)
+        if self.record_states:
+            options["record_states"] = self.record_states
+        if self.speculator is not None:
+            guesses = read_speculator(self.speculator, file)
+            options["trained"] = [guess.to_core() for guess in guesses]
+            options["bytes"] = max(1, expert_bytes - sum(guess.bytes for guess in guesses))
         if self.depth is not None:
             options["depth"] = self.depth
         if self.request_bytes is not None:
