@@ -72,6 +72,7 @@ class Loaded:
     turns: Turns
     load_ms: float
     profile: Path | None = None  # of its experts, written on close
+    concurrent: int = 1  # sequences of full length that fit into memory at once
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
@@ -125,7 +126,16 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     engine = start_engine(file, model, options, placement, plan, progress)
     turns = Turns(engine, options.streaming.trace)
     load_ms = 1e3 * (time.perf_counter() - clock)
-    return Loaded(path, file, model, tokenizer, turns, load_ms, options.streaming.profile)
+    return Loaded(
+        path,
+        file,
+        model,
+        tokenizer,
+        turns,
+        load_ms,
+        options.streaming.profile,
+        max(1, plan.kv_tokens // plan.context),
+    )
 
 
 def load_tokenizer(file: GgufFile) -> Tokenizer | None:
