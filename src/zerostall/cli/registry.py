@@ -8,6 +8,7 @@ imports what is heavy (numpy, the core, the hub) inside functions: --help import
 VERBS = (
     "run",
     "chat",
+    "serve",
     "info",
     "tokenize",
     "pull",
