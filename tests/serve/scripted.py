@@ -68,6 +68,6 @@ def talk(llm: ScriptedLLM | None, ask: Callable, **settings: object) -> object:
             try:
                 return await ask(client)
             finally:
-                service.stop()
+                await service.stop()
 
     return asyncio.run(main())

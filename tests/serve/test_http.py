@@ -43,6 +43,12 @@ def test_the_tokenizer_is_there_by_llama_cpps_names(server, llm):
     assert (status, error["param"]) == (400, "tokens")
 
 
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(server):
+    with httpx.Client(base_url=server.url) as client:
+        took = [client.post("/tokenize", json={"content": "x"}).elapsed for _ in range(10)]
+    assert min(took).total_seconds() < 0.03  # with the wait, 0.04 each
+
+
 def test_props_tell_what_was_started(server, model, llm):
     props = server.get("/props").json()
     assert props["model_path"] == str(model)

@@ -75,6 +75,11 @@ def routes(service: Service) -> APIRouter:
         """The prompt that a conversation becomes."""
         try:
             prompt = service.llm.render_chat(to_template(body.messages), body.tools)
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise ApiError(
+                400, "messages: a lone surrogate is no text", param="messages"
+            ) from error
         except ZerostallError as error:
             raise to_api_error(error, "messages") from error
         return {"prompt": prompt}

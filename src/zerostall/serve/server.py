@@ -81,12 +81,16 @@ def _listen(settings: Settings) -> socket.socket:
     address = (settings.host, settings.port)
     try:
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(address, family=family, backlog=256)
+        listener = socket.create_server(address, family=family, backlog=256)
     except OSError as error:
         raise InvalidRequestError(
             f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): give "
             "another --host or --port"
         ) from error
+    # Connections inherit it. asyncio sets it only where the listener names its protocol, which
+    # create_server does not, and an answer's body then waits 40 ms for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _address(listener: socket.socket, settings: Settings) -> str:

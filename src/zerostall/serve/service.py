@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,11 +90,11 @@ class Service:
         self._runs = {other for other in self._runs if not other.done} | {run}
         return run
 
-    def stop(self) -> None:
-        """Cancel whatever still runs, and wait for its threads."""
+    async def stop(self) -> None:
+        """Cancel whatever still runs or waits, and wait for its threads."""
         for run in self._runs:
             run.cancel()
-        self._pool.shutdown(cancel_futures=True)
+        await asyncio.to_thread(self._pool.shutdown)
 
     def close(self) -> None:
         """Free the model."""
