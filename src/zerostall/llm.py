@@ -14,7 +14,7 @@ from zerostall.engine.completion import Chunk, Completion
 from zerostall.engine.generation import Request, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
 from zerostall.engine.session import Logits, Session
-from zerostall.engine.streaming import Streaming
+from zerostall.engine.streaming import Streaming, StreamMeter
 from zerostall.errors import ClosedError, ContextLengthError, InvalidRequestError
 from zerostall.sampling import SamplingParams
 
@@ -115,12 +115,21 @@ class LLM:
         """
         return Completion.join(list(self.stream(prompt, params)))
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> Iterator[Chunk]:
+    def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        session: Session | None = None,
+    ) -> Iterator[Chunk]:
         """Complete a prompt token by token; arguments and errors as for generate().
 
-        Closing the iterator, or dropping it, stops the generation and frees its memory.
+        Closing the iterator, or dropping it, stops the generation and frees its memory. With a
+        `session` (from open_session()) a prompt that begins like its last one computes only the
+        rest, and another thread can cancel() it, also while the prompt is computed.
         """
-        return self._run(self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS))
+        request = self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS)
+        return self._run(request, session)
 
     def chat(
         self,
@@ -209,6 +218,18 @@ class LLM:
         self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
     ) -> list[int]:
         """The token ids that chat() computes for a conversation; errors as there."""
+        text = self.render_chat(messages, tools)
+        ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
+        # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
+        bos = self.bos_id
+        if bos is not None and ids[:1] != [bos]:
+            ids = [bos, *ids]
+        return self._checked(ids)
+
+    def render_chat(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> str:
+        """The text that the model's template makes of a conversation; errors as for chat()."""
         from zerostall.text import chat
 
         if not messages:
@@ -220,7 +241,7 @@ class LLM:
                 f"{self.loaded.path.name} has no chat template: it is a base model; "
                 "complete plain text instead (generate(), or `zerostall run`)"
             )
-        text = chat.render(
+        return chat.render(
             template,
             [dict(message) for message in messages],
             tools=None if tools is None else [dict(tool) for tool in tools],
@@ -228,12 +249,6 @@ class LLM:
             bos=tokenizer.bos_token,
             eos=tokenizer.eos_token,
         )
-        ids = tokenizer.encode(text, add_special=False, parse_special=True)
-        # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
-        bos = self.bos_id
-        if bos is not None and ids[:1] != [bos]:
-            ids = [bos, *ids]
-        return self._checked(ids)
 
     @property
     def bos_id(self) -> int | None:
@@ -276,6 +291,15 @@ class LLM:
     def context(self) -> int:
         """Longest sequence in tokens."""
         return self.loaded.turns.context
+
+    @property
+    def concurrent(self) -> int:
+        """How many sequences of full length fit into memory at once."""
+        return self.loaded.concurrent
+
+    def meter(self) -> StreamMeter:
+        """Counts what streaming experts takes from now on, for all calls together."""
+        return StreamMeter(self.loaded.turns)
 
     @property
     def vocab_size(self) -> int:

@@ -15,6 +15,7 @@ from zerostall import __version__
 from zerostall.cli.registry import VERBS
 
 HEAVY = {"numpy", "tokenizers", "huggingface_hub", "jinja2", "zerostall._core", "zerostall.llm"}
+HEAVY |= {"fastapi", "uvicorn", "prometheus_client", "pydantic"}
 SUPPORT = {"__init__", "app", "options", "outcome", "progress", "registry"}
 
 

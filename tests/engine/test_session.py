@@ -129,3 +129,18 @@ def test_two_threads_take_turns_step_by_step(engine, turns):
     changes = sum(a != b for a, b in itertools.pairwise(order))
     assert len(order) == 60
     assert changes >= 50  # strict alternation would be 59; a plain lock gives a handful
+
+
+def test_a_cancelled_session_begins_no_further_step_also_inside_a_prompt(engine, turns):
+    step = engine.step
+
+    def cancel_in_the_second(*args):
+        if len(engine.steps) == 1:
+            session.cancel()
+        return step(*args)
+
+    engine.step = cancel_in_the_second
+    with Session(turns) as session, pytest.raises(ClosedError, match="cancelled"):
+        session.prefill([1] * 30)
+    assert len(engine.steps) == 2
+    assert engine.sequences == {}

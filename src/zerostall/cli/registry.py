@@ -9,6 +9,7 @@ every file.
 VERBS = (
     "run",
     "chat",
+    "serve",
     "info",
     "tokenize",
     "pull",

@@ -75,6 +75,7 @@ class Loaded:
     turns: Turns
     load_ms: float
     profile: Path | None = None  # of its experts, written on close
+    concurrent: int = 1  # sequences of full length that fit into memory at once
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
@@ -153,7 +154,16 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         log.warning("%s", why)
     turns = Turns(engine, options.streaming.trace)
     load_ms = 1e3 * (time.perf_counter() - clock)
-    return Loaded(path, file, model, tokenizer, turns, load_ms, options.streaming.profile)
+    return Loaded(
+        path,
+        file,
+        model,
+        tokenizer,
+        turns,
+        load_ms,
+        options.streaming.profile,
+        max(1, planned.plan.kv_tokens // planned.plan.context),
+    )
 
 
 def load_tokenizer(file: GgufFile) -> Tokenizer | None:

@@ -154,6 +154,7 @@ class Session:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._sequence: int | None = turns.open_sequence()
+        self._cancelled = False
         self.tokens: list[int] = []
 
     def __enter__(self) -> Session:
@@ -172,6 +173,13 @@ class Session:
         if self._sequence is not None:
             self._turns.close_sequence(self._sequence)
             self._sequence = None
+
+    def cancel(self) -> None:
+        """Let no further step begin: whoever uses the session meets a ClosedError.
+
+        For another thread than the one that uses it, which alone may close it.
+        """
+        self._cancelled = True
 
     def meter(self) -> StreamMeter:
         """Counts what streaming experts takes from now on."""
@@ -229,6 +237,8 @@ class Session:
         return logits
 
     def _id(self) -> int:
+        if self._cancelled:
+            raise ClosedError("this session was cancelled; open a new one")
         if self._sequence is None:
             raise ClosedError("this session was closed; open a new one")
         return self._sequence

@@ -1,0 +1,133 @@
+"""`zerostall serve`: OpenAI's API over HTTP."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zerostall.cli import options
+from zerostall.cli.outcome import reporting
+
+Limits = "Limits"
+
+
+def main(
+    model: options.Model = "nano",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY",
+            envvar="ZEROSTALL_API_KEY",
+            help="Ask clients for this key; repeat for several.",
+        ),
+    ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Let pages of this origin call; * is every one."),
+    ] = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A jinja2 template to use instead of the model's."),
+    ] = None,
+    parallel: Annotated[
+        int, typer.Option(help="Requests that run at once.", rich_help_panel=Limits)
+    ] = 4,
+    queue: Annotated[
+        int, typer.Option(help="Requests that may wait; then 429.", rich_help_panel=Limits)
+    ] = 64,
+    max_body: Annotated[
+        int, typer.Option(metavar="BYTES", help="Largest request.", rich_help_panel=Limits)
+    ] = 8 * 2**20,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="Longest time of a request; 0: no limit.", rich_help_panel=Limits
+        ),
+    ] = 3600.0,
+    grace: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="Time to finish requests when stopped.", rich_help_panel=Limits
+        ),
+    ] = 30.0,
+    threads: options.Threads = None,
+    ctx: options.Context = None,
+    ram: options.Ram = None,
+    kv_type: options.KvType = "f16",
+    isa: options.Isa = None,
+    io: options.Io = "auto",
+    policy: options.Policy = "lrfu",
+    speculate: options.Speculate = True,
+    mirror: options.Mirror = None,
+    profile: options.Profile = None,
+    trace: options.TraceFile = None,
+    experts: options.Experts = None,
+    route_margin: options.RouteMargin = 0.0,
+    check_records: options.CheckRecords = False,
+) -> None:
+    """Serve a model over HTTP, as OpenAI's API has it.
+
+    The address goes to stdout, logs as JSON lines to stderr. Ctrl-C and
+    SIGTERM let running requests finish.
+    """
+    with reporting():
+        from zerostall import __version__
+        from zerostall.engine.streaming import Streaming
+        from zerostall.serve.server import serve
+        from zerostall.serve.settings import Settings
+
+        settings = Settings(
+            host=host,
+            port=port,
+            parallel=parallel,
+            queue=queue,
+            api_keys=tuple(api_key or ()),
+            cors=tuple(cors or ()),
+            chat_template=None if chat_template is None else read_template(chat_template),
+            body_bytes=max_body,
+            timeout_s=timeout,
+            grace_s=grace,
+            version=__version__,
+        )
+        opening = options.open_llm(
+            model,
+            threads=threads,
+            ctx=ctx,
+            ram=ram,
+            isa=isa,
+            kv_type=kv_type,
+            streaming=Streaming(
+                io,
+                policy,
+                speculate=speculate,
+                route_margin=route_margin,
+                check_records=check_records,
+                mirrors=mirror or (),
+                profile=profile,
+            ),
+            experts=experts,
+            trace=trace,
+        )
+        name = model if model.startswith("hf:") else Path(model).stem
+        serve(name.removeprefix("hf:"), opening, settings, announce)
+
+
+def announce(address: str) -> None:
+    """Tell where the server is."""
+    sys.stdout.write(f"zerostall serves at {address} (Ctrl-C stops it)\n")
+    sys.stdout.flush()
+
+
+def read_template(path: Path) -> str:
+    """The chat template in a file."""
+    from zerostall.errors import InvalidRequestError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(f"--chat-template {path}: {error}") from error

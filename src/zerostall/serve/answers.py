@@ -1,0 +1,147 @@
+"""What chats and completions answer alike: usage, timings, logprobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from zerostall.engine.completion import Chunk, Timings, TokenLogprob, Usage
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+
+class Totals:
+    """Usage and timings of a request, which may have several prompts and answers."""
+
+    def __init__(self) -> None:
+        self._prompts: dict[int, int] = {}
+        self._completion = 0
+        self._cached = 0
+        self._last: Timings | None = None
+        self._timings = [0.0] * 4
+
+    def add(self, prompt: int, chunk: Chunk, *, scored: bool = False) -> None:
+        """Take in a chunk of an answer to the prompt of that number.
+
+        What was computed to score the prompt is not called cached.
+        """
+        if chunk.usage is None or chunk.timings is None:
+            return
+        usage, timings = chunk.usage, chunk.timings
+        if prompt not in self._prompts:
+            self._prompts[prompt] = usage.prompt_tokens
+            if not scored:
+                self._cached += usage.prompt_tokens - timings.prompt_tokens
+        self._completion += usage.completion_tokens
+        for i, value in enumerate(
+            (
+                timings.prompt_tokens,
+                timings.prompt_ms,
+                timings.predicted_tokens,
+                timings.predicted_ms,
+            )
+        ):
+            self._timings[i] += value
+        self._last = timings
+
+    def usage(self) -> dict[str, Any]:
+        """As OpenAI has it; a prompt with several answers counts once."""
+        usage = Usage(sum(self._prompts.values()), self._completion)
+        return {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+            "prompt_tokens_details": {"cached_tokens": self._cached},
+        }
+
+    def timings(self) -> dict[str, Any]:
+        """As llama.cpp's server has them, summed over the answers."""
+        prompt_n, prompt_ms, predicted_n, predicted_ms = self._timings
+        record: dict[str, Any] = {"cache_n": self._cached}
+        for name, count, ms in (
+            ("prompt", prompt_n, prompt_ms),
+            ("predicted", predicted_n, predicted_ms),
+        ):
+            record |= {
+                f"{name}_n": int(count),
+                f"{name}_ms": ms,
+                f"{name}_per_token_ms": ms / count if count else 0.0,
+                f"{name}_per_second": 1e3 * count / ms if ms > 0 else 0.0,
+            }
+        if self._last is not None and self._last.streaming is not None:
+            record["streaming"] = self._last.streaming.to_dict()
+        return record
+
+
+def shown_logprobs(llm: LLM, chunk: Chunk) -> list[TokenLogprob]:
+    """Those of the tokens that a caller sees: not of the one that ends the text."""
+    ends = llm.loaded.tokenizer.eog_ids if llm.loaded.tokenizer is not None else frozenset()
+    return [entry for entry in chunk.logprobs or [] if entry.token_id not in ends]
+
+
+def chat_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """In the form of chats."""
+    return {
+        "content": [
+            _chat_token(llm, entry.token_id, entry.logprob)
+            | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
+            for entry in entries
+        ],
+        "refusal": None,
+    }
+
+
+def _chat_token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:
+    data = llm.tokenizer.token_bytes(token, show_special=True)
+    return {"token": data.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(data)}
+
+
+class TextLogprobs:
+    """In the form of completions; offsets go on from one call to the next."""
+
+    def __init__(self, llm: LLM) -> None:
+        self._llm = llm
+        self._offset = 0
+
+    def of_prompt(
+        self, tokens: Sequence[int], scores: Sequence[TokenLogprob | None]
+    ) -> dict[str, Any]:
+        """Of an echoed prompt, whose first token has none."""
+        record = self._empty()
+        for token, score in zip(tokens, scores, strict=True):
+            self._append(record, token, score)
+        return record
+
+    def of(self, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """Of generated tokens."""
+        record = self._empty()
+        for entry in entries:
+            self._append(record, entry.token_id, entry)
+        return record
+
+    def _append(self, record: dict[str, Any], token: int, score: TokenLogprob | None) -> None:
+        text = self._text(token)
+        record["tokens"].append(text)
+        record["token_logprobs"].append(None if score is None else score.logprob)
+        record["text_offset"].append(self._offset)
+        self._offset += len(text)
+        top = None
+        if score is not None:
+            # The likeliest last: of tokens that look alike it stays.
+            top = {self._text(other): logprob for other, logprob in reversed(score.top)}
+            top = dict(sorted(top.items(), key=lambda item: -item[1]))
+        record["top_logprobs"].append(top)
+
+    def _text(self, token: int) -> str:
+        return self._llm.tokenizer.token_bytes(token, show_special=True).decode("utf-8", "replace")
+
+    @staticmethod
+    def _empty() -> dict[str, Any]:
+        return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+
+
+def joined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Logprobs of the pieces of a stream as those of the whole."""
+    names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+    return {name: [entry for record in records for entry in record[name]] for name in names}

@@ -1,0 +1,57 @@
+"""The ASGI application: routes, and what stands before them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from zerostall.serve import chat, completions, faults, native
+from zerostall.serve.limits import BodyLimit, KeyCheck
+from zerostall.serve.logs import HEADER, RequestLog
+from zerostall.serve.service import Service
+
+
+def build(service: Service) -> ASGIApp:
+    """The application for a service; when it shuts down, what still runs is cancelled."""
+    settings = service.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.stop()
+
+    # The pages of FastAPI's documentation load scripts from elsewhere; the schema is enough.
+    app = FastAPI(
+        title="zerostall",
+        version=settings.version,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    faults.install(app)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    for part in (chat, completions, native):
+        app.include_router(part.routes(service))
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, most_bytes=settings.body_bytes, most_s=settings.body_s)
+    if settings.api_keys:
+        app.add_middleware(KeyCheck, keys=settings.api_keys)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[HEADER],
+        )
+    return RequestLog(app, service.metrics)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; the log does

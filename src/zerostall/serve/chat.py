@@ -1,0 +1,222 @@
+"""/v1/chat/completions: conversations in the model's own format."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from zerostall.engine.completion import TokenLogprob
+from zerostall.errors import ZerostallError
+from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs
+from zerostall.serve.faults import to_api_error
+from zerostall.serve.messages import to_template
+from zerostall.serve.output import THINK, OutputParser, Part, Text, ToolCall
+from zerostall.serve.run import Job, Run
+from zerostall.serve.schema import ChatRequest, Tools, check_params
+from zerostall.serve.service import Service
+from zerostall.serve.sse import EventStream, unless_gone
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+
+def routes(service: Service) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat(request: Request, body: ChatRequest) -> Response:
+        """Answer a conversation."""
+        llm = service.llm
+        body.check()
+        prompt, thinking = await asyncio.to_thread(_prompt, llm, body)
+        jobs = await asyncio.to_thread(_jobs, llm, body, prompt)
+        answer = ChatAnswer(service, body, thinking)
+        run = service.start(jobs)
+        if body.stream:
+            return EventStream(run, answer.stream(run))
+        return JSONResponse(await unless_gone(request, run, answer.whole(run)))
+
+    return router
+
+
+def offered(body: ChatRequest) -> Tools | None:
+    """The tools that the model may call."""
+    return body.tools if body.tools and body.tool_choice != "none" else None
+
+
+def _prompt(llm: LLM, body: ChatRequest) -> tuple[list[int], bool]:
+    """The prompt's tokens, and whether it opens the reasoning."""
+    messages, tools = to_template(body.messages), offered(body)
+    try:
+        text = llm.render_chat(messages, tools)
+        return llm.encode_chat(messages, tools), text.rstrip().endswith(THINK)
+    except ZerostallError as error:
+        raise to_api_error(error, "messages") from error
+
+
+def _jobs(llm: LLM, body: ChatRequest, prompt: list[int]) -> list[Job]:
+    """Each answer, checked: nothing is computed for a request that fails."""
+    limit = body.max_completion_tokens
+    limit = body.max_tokens if limit is None else limit
+    limit = llm.context if limit is None else limit
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    jobs = []
+    for choice in range(body.choices):
+        params = body.sampling(choice, limit, logprobs)
+        check_params(llm, prompt, params)
+        jobs.append(Job(choice, prompt, params))
+    return jobs
+
+
+class Choice:
+    """One answer as it grows."""
+
+    def __init__(self, *, thinking: bool, tools: bool) -> None:
+        self.parser = OutputParser(thinking=thinking, tools=tools)
+        self.texts: dict[str, str] = {}
+        self.calls: list[dict[str, Any]] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.reason: str | None = None
+
+    def delta(self, part: Part) -> dict[str, Any]:
+        """Take in a part; what a stream tells of it."""
+        if isinstance(part, Text):
+            self.texts[part.kind] = self.texts.get(part.kind, "") + part.text
+            return {part.kind: part.text}
+        call = _call(part)
+        self.calls.append(call)
+        return {"tool_calls": [{"index": len(self.calls) - 1, **call}]}
+
+    def message(self) -> dict[str, Any]:
+        """The whole of it."""
+        content = self.texts.get("content")
+        record: dict[str, Any] = {
+            "role": "assistant",
+            "content": content if content or self.calls else "",
+        }
+        if "reasoning_content" in self.texts:
+            record["reasoning_content"] = self.texts["reasoning_content"]
+        if self.calls:
+            record["tool_calls"] = self.calls
+        return record
+
+
+def _call(part: ToolCall) -> dict[str, Any]:
+    return {
+        "id": f"call_{uuid.uuid4().hex[:24]}",
+        "type": "function",
+        "function": {"name": part.name, "arguments": part.arguments},
+    }
+
+
+class ChatAnswer:
+    """The answer to one request, as a stream or whole."""
+
+    def __init__(self, service: Service, body: ChatRequest, thinking: bool) -> None:
+        self._llm = service.llm
+        self._silence_s = service.settings.keep_alive_s
+        self._body = body
+        self._totals = Totals()
+        tools = offered(body) is not None
+        self._choices = [Choice(thinking=thinking, tools=tools) for _ in range(body.choices)]
+        self._frame = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": service.name,
+        }
+
+    async def stream(self, run: Run) -> AsyncIterator[dict[str, Any] | None]:
+        """The chunks of the stream; None is a sign of life."""
+        options = self._body.stream_options
+        wants_usage = options is not None and options.include_usage
+        frame = {**self._frame, "object": "chat.completion.chunk"}
+        extra = {"usage": None} if wants_usage else {}
+        begun: set[int] = set()
+        async for batch in self._parts(run):
+            if batch is None:
+                yield None
+                continue
+            index, parts, logprobs, reason = batch
+            choice = self._choices[index]
+            deltas = [choice.delta(part) for part in parts]
+            if index not in begun:
+                begun.add(index)
+                deltas.insert(0, {"role": "assistant", "content": ""})
+            if logprobs and len(deltas) == 0:
+                deltas.append({})
+            for i, delta in enumerate(deltas):
+                # The token's logprobs go with the last that it completed.
+                shown = logprobs if i == len(deltas) - 1 else []
+                yield {**frame, "choices": [self._delta(index, delta, shown)], **extra}
+            if reason is not None:
+                choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
+                last = {**frame, "choices": [self._delta(index, {}, [], choice.reason)], **extra}
+                if index == len(self._choices) - 1:
+                    last["timings"] = self._totals.timings()
+                yield last
+        if wants_usage:
+            yield {**frame, "choices": [], "usage": self._totals.usage()}
+
+    async def whole(self, run: Run) -> dict[str, Any]:
+        """The answer in one piece."""
+        async for batch in self._parts(run):
+            if batch is None:
+                continue
+            index, parts, logprobs, reason = batch
+            choice = self._choices[index]
+            for part in parts:
+                choice.delta(part)
+            choice.logprobs += logprobs
+            if reason is not None:
+                choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
+        return {
+            **self._frame,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": index,
+                    "message": choice.message(),
+                    "logprobs": self._logprobs(choice.logprobs),
+                    "finish_reason": choice.reason,
+                }
+                for index, choice in enumerate(self._choices)
+            ],
+            "usage": self._totals.usage(),
+            "timings": self._totals.timings(),
+        }
+
+    async def _parts(
+        self, run: Run
+    ) -> AsyncIterator[tuple[int, list[Part], list[TokenLogprob], str | None] | None]:
+        """Of each chunk: the answer's number, its new parts, logprobs and finish reason."""
+        async for item in run.items(self._silence_s):
+            if item is None or item.chunk is None:
+                yield None
+                continue
+            chunk = item.chunk
+            self._totals.add(0, chunk)
+            parser = self._choices[item.index].parser
+            parts = parser.push(chunk.text)
+            if chunk.finish_reason is not None:
+                parts += parser.finish()
+            yield item.index, parts, shown_logprobs(self._llm, chunk), chunk.finish_reason
+
+    def _delta(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        logprobs: list[TokenLogprob],
+        reason: str | None = None,
+    ) -> dict[str, Any]:
+        shown = self._logprobs(logprobs) if logprobs else None
+        return {"index": index, "delta": delta, "logprobs": shown, "finish_reason": reason}
+
+    def _logprobs(self, entries: list[TokenLogprob]) -> dict[str, Any] | None:
+        return chat_logprobs(self._llm, entries) if self._body.logprobs else None

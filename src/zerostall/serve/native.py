@@ -1,0 +1,131 @@
+"""The other routes: what is served, how it fares, and its tokenizer, as llama.cpp has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from zerostall.errors import ZerostallError
+from zerostall.sampling import SamplingParams
+from zerostall.serve.faults import ApiError, to_api_error
+from zerostall.serve.messages import to_template
+from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
+from zerostall.serve.service import Service
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        """200 when the model is loaded, 503 before."""
+        _ = service.llm
+        return {"status": "ok"}
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Counters, for Prometheus."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The one model there is."""
+        return {"object": "list", "data": [_model(service)]}
+
+    @router.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """One model by its id."""
+        if name != service.name:
+            raise ApiError(
+                404,
+                f"there is no model {name!r}; this server has {service.name!r}",
+                param="model",
+                code="model_not_found",
+            )
+        return _model(service)
+
+    @router.get("/props")
+    async def props() -> dict[str, Any]:
+        """What the server was started with."""
+        return _props(service)
+
+    @router.post("/tokenize")
+    def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+        """Token ids of a text."""
+        llm = service.llm
+        ids = llm.tokenize(body.content, body.add_special, body.parse_special)
+        if not body.with_pieces:
+            return {"tokens": ids}
+        return {"tokens": [{"id": id, "piece": _piece(service, id)} for id in ids]}
+
+    @router.post("/detokenize")
+    def detokenize(body: DetokenizeRequest) -> dict[str, str]:
+        """The text of token ids."""
+        try:
+            return {"content": service.llm.detokenize(body.tokens, skip_special=False)}
+        except ZerostallError as error:
+            raise to_api_error(error, "tokens") from error
+
+    @router.post("/apply-template")
+    def apply_template(body: TemplateRequest) -> dict[str, str]:
+        """The prompt that a conversation becomes."""
+        try:
+            prompt = service.llm.render_chat(to_template(body.messages), body.tools)
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise ApiError(
+                400, "messages: a lone surrogate is no text", param="messages"
+            ) from error
+        except ZerostallError as error:
+            raise to_api_error(error, "messages") from error
+        return {"prompt": prompt}
+
+    return router
+
+
+def _model(service: Service) -> dict[str, Any]:
+    llm = service.llm
+    return {
+        "id": service.name,
+        "object": "model",
+        "created": service.created,
+        "owned_by": "zerostall",
+        "meta": {
+            "n_vocab": llm.vocab_size,
+            "n_ctx": llm.context,
+            "n_ctx_train": llm.architecture.context_length,
+        },
+    }
+
+
+def _props(service: Service) -> dict[str, Any]:
+    llm = service.llm
+    tokenizer = llm.loaded.tokenizer
+    defaults = SamplingParams()
+    names = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
+    return {
+        "default_generation_settings": {
+            "n_ctx": llm.context,
+            "params": {name: getattr(defaults, name) for name in names},
+        },
+        "total_slots": service.gate.parallel,
+        "model_alias": service.name,
+        "model_path": str(llm.path),
+        "chat_template": None if tokenizer is None else tokenizer.chat_template,
+        "bos_token": "" if tokenizer is None else tokenizer.bos_token,
+        "eos_token": "" if tokenizer is None else tokenizer.eos_token,
+        "build_info": f"zerostall {service.settings.version}",
+    }
+
+
+def _piece(service: Service, token: int) -> str | list[int]:
+    """A token's text, or its bytes if they are no text of their own."""
+    data = service.llm.tokenizer.token_bytes(token, show_special=True)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return list(data)

@@ -1,0 +1,164 @@
+"""What a chat model writes, told apart as it comes: reasoning, content, calls of tools."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+THINK, THOUGHT = "<think>", "</think>"
+CALL, CALLED = "<tool_call>", "</tool_call>"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of the answer, or of the reasoning before it."""
+
+    kind: Literal["reasoning_content", "content"]
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that the model asks for; `arguments` is JSON."""
+
+    name: str
+    arguments: str
+
+
+Part = Text | ToolCall
+
+
+class OutputParser:
+    """Splits a text that comes in pieces; how it is cut into pieces changes nothing.
+
+    Reasoning is what stands between <think> and </think> at the beginning. Calls are JSON
+    objects between <tool_call> and </tool_call>, as Hermes and Qwen write them; one that is not
+    what it should be stays content. Whitespace around reasoning and before calls is dropped.
+
+    Args:
+        thinking: the prompt has opened <think> already.
+        tools: look for calls.
+    """
+
+    def __init__(self, *, thinking: bool, tools: bool) -> None:
+        self._tools = tools
+        self._state: Literal["start", "thinking", "content", "call"] = "start"
+        self._held = ""
+        self._gap = ""  # whitespace before a call, content again if it is none
+        self._strip = True  # whitespace at the beginning of a part
+        if thinking:
+            self._state = "thinking"
+
+    def push(self, text: str) -> list[Part]:
+        """Take in text, return the parts that are certain now."""
+        self._held += text
+        parts: list[Part] = []
+        while self._step(parts):
+            pass
+        return parts
+
+    def finish(self) -> list[Part]:
+        """The text has ended: the parts that were held back."""
+        parts: list[Part] = []
+        if self._state == "call":
+            self._emit(parts, "content", self._gap + CALL + self._held)
+        elif self._state == "thinking":
+            self._emit(parts, "reasoning_content", self._held.rstrip())
+        else:
+            self._strip &= self._state != "start"
+            self._emit(parts, "content", self._held)
+        self._held = ""
+        return parts
+
+    def _step(self, parts: list[Part]) -> bool:
+        """Get one part further; False when that needs more text."""
+        if self._state == "start":
+            return self._start()
+        if self._state == "thinking":
+            return self._until(parts, "reasoning_content", THOUGHT, "content")
+        if self._state == "call":
+            return self._call(parts)
+        if self._tools:
+            return self._until(parts, "content", CALL, "call")
+        self._emit(parts, "content", self._held)
+        self._held = ""
+        return False
+
+    def _start(self) -> bool:
+        text = self._held.lstrip()
+        if text.startswith(THINK):
+            self._held = text[len(THINK) :]
+            self._state = "thinking"
+            return True
+        if THINK.startswith(text):
+            return False
+        self._state = "content"
+        self._strip = False
+        return True
+
+    def _until(
+        self,
+        parts: list[Part],
+        kind: Literal["reasoning_content", "content"],
+        tag: str,
+        after: Literal["content", "call"],
+    ) -> bool:
+        """Give text out until the tag, holding back what may be the tag or space before it."""
+        before, found, rest = self._held.partition(tag)
+        if found:
+            text = before.rstrip()
+            self._emit(parts, kind, text)
+            self._held, self._state, self._gap = rest, after, before[len(text) :]
+            self._strip |= after == "content"
+            return True
+        keep = len(before) - _overlap(before, tag)
+        keep = len(before[:keep].rstrip())
+        self._emit(parts, kind, before[:keep])
+        self._held = before[keep:]
+        return False
+
+    def _call(self, parts: list[Part]) -> bool:
+        body, found, rest = self._held.partition(CALLED)
+        if not found:
+            return False
+        call = parse_call(body)
+        self._state = "content"
+        self._held = rest
+        if call is None:
+            self._emit(parts, "content", self._gap + CALL + body + CALLED)
+        else:
+            self._strip = True
+            parts.append(call)
+        return True
+
+    def _emit(
+        self, parts: list[Part], kind: Literal["reasoning_content", "content"], text: str
+    ) -> None:
+        if self._strip:
+            text = text.lstrip()
+        if text:
+            self._strip = False
+            parts.append(Text(kind, text))
+
+
+def parse_call(body: str) -> ToolCall | None:
+    """The call that a JSON object of name and arguments makes, if it is one."""
+    try:
+        call: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return None
+    arguments = call.get("arguments", call.get("parameters", {}))
+    if isinstance(arguments, str):
+        return ToolCall(call["name"], arguments)
+    return ToolCall(call["name"], json.dumps(arguments, ensure_ascii=False))
+
+
+def _overlap(text: str, tag: str) -> int:
+    """The length of the longest end of `text` that begins `tag`."""
+    for length in range(min(len(text), len(tag) - 1), 0, -1):
+        if text.endswith(tag[:length]):
+            return length
+    return 0

@@ -1,0 +1,213 @@
+"""Request bodies. Fields that are not here are ignored, as OpenAI's own clients need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+
+from zerostall.errors import InvalidRequestError
+from zerostall.sampling import SamplingParams
+from zerostall.serve.faults import ApiError
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+MAX_CHOICES = 128
+MAX_LOGPROBS = 20
+MAX_STOPS = 32
+COMPLETION_TOKENS = 16  # of /v1/completions when max_tokens is not given, as at OpenAI
+
+Stops = Annotated[list[str], Field(max_length=MAX_STOPS)]
+Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
+Tools = list[dict[str, Any]]
+
+# What would change the answer cannot be ignored.
+_REFUSED = {
+    "grammar": "grammars are not supported",
+    "json_schema": "grammars are not supported",
+    "suffix": "text cannot be inserted before a suffix",
+    "functions": "deprecated; give tools",
+    "function_call": "deprecated; give tool_choice",
+    "audio": "only text can be generated",
+    "prompt_embeds": "give text or token ids",
+}
+
+
+class StreamOptions(BaseModel):
+    """Options of a stream."""
+
+    include_usage: bool = False
+
+
+class Generation(BaseModel):
+    """What completions and chats have in common."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: str | Stops | None = None
+    stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
+    logit_bias: dict[int, float] | None = None
+    response_format: dict[str, Any] | None = None
+
+    @property
+    def choices(self) -> int:
+        """How many answers are wanted."""
+        return self.n or 1
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            ApiError: 400 with the field's name.
+        """
+        for name, reason in _REFUSED.items():
+            if (self.model_extra or {}).get(name):
+                raise ApiError(400, f"{name}: {reason}", param=name, code="unsupported_parameter")
+        form = (self.response_format or {}).get("type", "text")
+        if form != "text":
+            raise ApiError(
+                400,
+                f"response_format: {form!r} is not supported, there are no grammars; ask for the "
+                "form in the prompt",
+                param="response_format",
+                code="unsupported_parameter",
+            )
+
+    def sampling(self, choice: int, max_tokens: int, logprobs: int | None) -> SamplingParams:
+        """The engine's parameters for one of the answers; each has a seed of its own.
+
+        Raises:
+            ApiError: 400, a value is out of its range.
+        """
+        given = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_k": self.top_k,
+            "min_p": self.min_p,
+            "typical_p": self.typical_p,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "repetition_penalty": self.repetition_penalty,
+            "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "stop_token_ids": self.stop_token_ids,
+            "ignore_eos": self.ignore_eos,
+            "logit_bias": self.logit_bias,
+            # -1 is how llama.cpp's clients ask for any seed.
+            "seed": None if self.seed in (None, -1) else self.seed + choice,
+            "max_tokens": max_tokens,
+            "logprobs": logprobs,
+        }
+        return make_params({name: value for name, value in given.items() if value is not None})
+
+
+def make_params(given: Mapping[str, Any]) -> SamplingParams:
+    """SamplingParams, whose errors name the request's field."""
+    try:
+        return SamplingParams(**given)
+    except InvalidRequestError as error:
+        field = str(error).split(" ", 1)[0]  # its messages begin with it
+        raise ApiError(400, str(error), param=field if field in given else None) from error
+
+
+def check_params(llm: LLM, prompt: list[int], params: SamplingParams) -> None:
+    """Let the engine check a request before anything is computed.
+
+    Raises:
+        ApiError: 400, a token outside the vocabulary, or stop strings without one.
+    """
+    try:
+        llm.stream(prompt, params)  # computes nothing until somebody iterates
+    except InvalidRequestError as error:
+        field = str(error).split(" ", 1)[0]
+        known = field in ("logit_bias", "stop_token_ids")
+        raise ApiError(400, str(error), param=field if known else "stop") from error
+
+
+class CompletionRequest(Generation):
+    """The body of /v1/completions."""
+
+    prompt: (
+        StrictStr
+        | Annotated[list[StrictInt], Field(min_length=1)]
+        | Annotated[list[StrictStr | list[StrictInt]], Field(min_length=1, max_length=MAX_CHOICES)]
+    )
+    echo: bool = False
+    logprobs: Alternatives | None = None
+    best_of: int | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be done; errors as for Generation."""
+        super().check()
+        if self.best_of not in (None, self.choices):
+            raise ApiError(400, "best_of: give n instead", param="best_of")
+
+    def prompts(self) -> list[str | list[int]]:
+        """Each prompt."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [[token for token in self.prompt if isinstance(token, int)]]
+        return [prompt for prompt in self.prompt if not isinstance(prompt, int)]
+
+
+class ChatRequest(Generation):
+    """The body of /v1/chat/completions."""
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    max_completion_tokens: int | None = None
+    logprobs: bool = False
+    top_logprobs: Alternatives | None = None
+    tools: Tools | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be done; errors as for Generation."""
+        super().check()
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ApiError(400, "top_logprobs: set logprobs to true too", param="top_logprobs")
+        if self.tool_choice not in (None, "none", "auto"):
+            raise ApiError(
+                400,
+                'tool_choice: give "none" or "auto"; a call cannot be forced without grammars',
+                param="tool_choice",
+                code="unsupported_parameter",
+            )
+
+
+class TemplateRequest(BaseModel):
+    """The body of /apply-template."""
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    tools: Tools | None = None
+
+
+class TokenizeRequest(BaseModel):
+    """The body of /tokenize, by llama.cpp's names."""
+
+    content: str
+    add_special: bool = False
+    parse_special: bool = True
+    with_pieces: bool = False
+
+
+class DetokenizeRequest(BaseModel):
+    """The body of /detokenize, by llama.cpp's names."""
+
+    tokens: list[StrictInt]

@@ -1,0 +1,111 @@
+"""A server process: listen, load, serve, drain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from zerostall.errors import InvalidRequestError, ZerostallError
+from zerostall.serve import app, logs
+from zerostall.serve.service import Service
+from zerostall.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+
+def serve(
+    name: str,
+    opening: AbstractContextManager[LLM],
+    settings: Settings,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve a model until SIGINT or SIGTERM; then finish what runs, and return.
+
+    The port is open before the model is loaded: until then most routes answer 503.
+
+    Args:
+        name: the model's id in answers.
+        opening: loads the model when it is entered, in another thread; closed in this one.
+        settings: where to listen, and limits.
+        announce: called with the address.
+
+    Raises:
+        InvalidRequestError: the address cannot be listened on.
+        ZerostallError: the model could not be loaded.
+    """
+    service = Service(name, settings)
+    with _listen(settings) as listener:
+        config = uvicorn.Config(
+            app.build(service),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+        )
+        server = uvicorn.Server(config)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        loader = threading.Thread(
+            target=service.load, args=(opening, stop), name="loading", daemon=True
+        )
+        logs.configure()
+        announce(_address(listener, settings))
+        loader.start()
+        with _signals_end_quietly():
+            server.run(sockets=[listener])
+    loader.join(settings.grace_s)
+    if loader.is_alive():
+        # Told to stop while it loads. The thread is inside the core, which nothing but the end
+        # of the process interrupts.
+        sys.stdout.flush()
+        os._exit(0)
+    if service.error is not None:
+        raise service.error
+    if not service.loaded:
+        raise ZerostallError("the model could not be loaded; the log above says why")
+    service.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    address = (settings.host, settings.port)
+    try:
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server(address, family=family, backlog=256)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"cannot listen on {settings.host} port {settings.port} ({error.strerror}): give "
+            "another --host or --port"
+        ) from error
+    # Connections inherit it. asyncio sets it only where the listener names its protocol, which
+    # create_server does not, and an answer's body then waits 40 ms for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _address(listener: socket.socket, settings: Settings) -> str:
+    port = listener.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}"
+
+
+@contextmanager
+def _signals_end_quietly() -> Iterator[None]:
+    """uvicorn raises the signals that stopped it again when it has drained: ignore them then."""
+    ends = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(end, lambda *_: None) for end in ends]
+    try:
+        yield
+    finally:
+        for end, handler in zip(ends, before, strict=True):
+            signal.signal(end, handler)

@@ -1,0 +1,102 @@
+"""What every route works with: the model, the queue, the threads, the counters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from typing import TYPE_CHECKING
+
+from zerostall.errors import ZerostallError
+from zerostall.serve.faults import ApiError
+from zerostall.serve.gate import Gate
+from zerostall.serve.metrics import Metrics
+from zerostall.serve.run import Job, Run
+from zerostall.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+
+class Service:
+    """One model and who uses it.
+
+    Args:
+        name: the model's id in answers.
+        settings: limits.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.created = int(time.time())
+        self.gate = Gate(settings.parallel, settings.queue)
+        self.metrics = Metrics(self.gate)
+        self.error: ZerostallError | None = None
+        self._pool = ThreadPoolExecutor(settings.parallel, thread_name_prefix="generation")
+        self._llm: LLM | None = None
+        self._opened = ExitStack()
+        self._runs: set[Run] = set()
+
+    @property
+    def llm(self) -> LLM:
+        """The model.
+
+        Raises:
+            ApiError: 503, it is still loading.
+        """
+        if self._llm is None:
+            raise ApiError(
+                503,
+                "the model is loading; try again later",
+                code="model_loading",
+                headers={"Retry-After": "1"},
+            )
+        return self._llm
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is there."""
+        return self._llm is not None
+
+    def load(self, opening: AbstractContextManager[LLM], failed: Callable[[], None]) -> None:
+        """Load the model, in a thread of its own; without success call `failed`.
+
+        An error that says what to do is kept in `error`.
+        """
+        try:
+            llm = self._opened.enter_context(opening)
+            if self.settings.chat_template is not None:
+                llm.tokenizer.chat_templates.pop("tool_use", None)
+                llm.tokenizer.chat_templates["default"] = self.settings.chat_template
+            self.gate.parallel = min(self.gate.parallel, llm.concurrent)
+            self.metrics.watch(llm.meter())
+            self._llm = llm
+        except ZerostallError as error:
+            self.error = error
+        finally:
+            if self._llm is None:
+                failed()
+
+    def start(self, jobs: Sequence[Job]) -> Run:
+        """Begin the generations of a request, or queue them.
+
+        Raises:
+            ApiError: 429, the queue is full.
+        """
+        run = Run(self.llm, jobs, self.gate, self._pool, self.metrics, self.settings.timeout_s)
+        self._runs = {other for other in self._runs if not other.done} | {run}
+        return run
+
+    async def stop(self) -> None:
+        """Cancel whatever still runs or waits, and wait for its threads."""
+        for run in self._runs:
+            run.cancel()
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._llm = None
+        self._opened.close()

@@ -1,0 +1,79 @@
+"""A server in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from openai import OpenAI
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cli.shell import COMMAND
+
+JSON = {"Content-Type": "application/json"}
+# Some seconds of work for the built-in model, until it is cancelled.
+LONG = {"prompt": "def f(", "max_tokens": 900, "n": 100, "ignore_eos": True, "seed": 1}
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    def client(self, **options: object) -> OpenAI:
+        options = {"api_key": "none", "max_retries": 0, "timeout": 60} | options
+        return OpenAI(base_url=f"{self.url}/v1", **options)
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=60, **options)
+
+    def post(self, path: str, body: object, **options: object) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60, **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample of /metrics, 0 where there is none."""
+        for family in text_string_to_metric_families(self.get("/metrics").text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels.items() >= labels.items():
+                    return sample.value
+        return 0.0
+
+    def wait_until(self, name: str, value: float, within_s: float = 10.0) -> None:
+        """Wait until a metric has a value."""
+        deadline = time.monotonic() + within_s
+        while (seen := self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {seen}, expected {value}"
+            time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def serving(log: Path, *args: str, **env: str) -> Iterator[Server]:
+    """A server that has loaded its model; told to stop at the end, if it still runs."""
+    command = [*COMMAND, "serve", "--port", "0", "-t", "1", *args]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | env
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found, log.read_text()
+            server = Server(process, found[0], log)
+            deadline = time.monotonic() + 30
+            while server.get("/health").status_code != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(timeout=30)

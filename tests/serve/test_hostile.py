@@ -1,0 +1,49 @@
+"""No field of a request makes the server fail, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from tests.serve.process import JSON
+
+HI = [{"role": "user", "content": "x"}]
+BASES = {
+    "/v1/completions": {"prompt": "x", "max_tokens": 1},
+    "/v1/chat/completions": {"messages": HI, "max_tokens": 1},
+    "/tokenize": {"content": "x"},
+    "/detokenize": {"tokens": [5]},
+    "/apply-template": {"messages": HI},
+}
+SAMPLING = ["max_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop"]
+SAMPLING += ["logit_bias", "stop_token_ids", "presence_penalty", "repetition_penalty", "ignore_eos"]
+FORM = ["n", "stream", "stream_options", "response_format", "model", "logprobs"]
+FIELDS = {
+    "/v1/completions": [*SAMPLING, *FORM, "prompt", "echo", "suffix", "best_of"],
+    "/v1/chat/completions": [*FORM, "messages", "tools", "tool_choice", "top_logprobs"],
+    "/tokenize": ["content", "add_special", "with_pieces"],
+    "/detokenize": ["tokens"],
+    "/apply-template": ["messages", "tools"],
+}
+VALUES = [None, True, -1, 0, 1.5, float("inf"), float("nan"), 10**30, "", "x", "\ud800", {}]
+VALUES += [[], [1], ["\ud800"], [[1]], [[]], [None], {"a": 1}, {"1": -1e308}, {"-1": 1}]
+VALUES += [
+    [{"role": "\ud800", "content": "\ud800"}],
+    [{"role": "user", "content": ["x"]}],
+    [{"role": "user", "content": "x", "tool_calls": [1, {"function": {"arguments": "["}}]}],
+]
+
+
+@pytest.mark.parametrize("path", BASES)
+def test_a_hostile_value_is_answered_or_refused(server, path):
+    failed = []
+    with httpx.Client(base_url=server.url, headers=JSON, timeout=60) as client:
+        for field in FIELDS[path]:
+            for value in VALUES:
+                body = json.dumps(BASES[path] | {field: value})
+                answer = client.post(path, content=body)
+                if answer.status_code not in (200, 400):
+                    failed.append((field, value, answer.status_code))
+    assert failed == []

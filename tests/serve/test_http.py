@@ -1,0 +1,199 @@
+"""Errors, limits, keys, headers and the routes beside completions."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from openai import AuthenticationError, NotFoundError, RateLimitError
+
+from tests.serve.process import JSON, serving
+from tests.serve.scripted import ScriptedLLM, talk
+from zerostall import __version__
+
+SHORT = {"prompt": "x", "max_tokens": 2}
+
+
+def error_of(answer):
+    return answer.status_code, answer.json()["error"]
+
+
+def test_the_model_is_listed(client, llm):
+    (model,) = client.models.list().data
+    assert (model.id, model.object, model.owned_by) == ("nano-chat", "model", "zerostall")
+    assert model.model_extra["meta"] == {"n_vocab": 4096, "n_ctx": 1024, "n_ctx_train": 1024}
+    assert client.models.retrieve("nano-chat") == model
+    with pytest.raises(NotFoundError) as caught:
+        client.models.retrieve("gpt-9")
+    assert caught.value.code == "model_not_found"
+
+
+def test_the_tokenizer_is_there_by_llama_cpps_names(server, llm):
+    ids = llm.tokenize("def é", add_special=False)
+    assert server.post("/tokenize", {"content": "def é"}).json() == {"tokens": ids}
+    pieces = server.post("/tokenize", {"content": "def é", "with_pieces": True}).json()["tokens"]
+    assert [piece["id"] for piece in pieces] == ids
+    data = [p["piece"] for p in pieces]
+    joined = b"".join(p.encode() if isinstance(p, str) else bytes(p) for p in data)
+    assert joined.decode() == "def é"
+    assert server.post("/detokenize", {"tokens": ids}).json() == {"content": "def é"}
+    status, error = error_of(server.post("/detokenize", {"tokens": [99999]}))
+    assert (status, error["param"]) == (400, "tokens")
+
+
+def test_an_answer_does_not_wait_for_a_delayed_acknowledgement(server):
+    with httpx.Client(base_url=server.url) as client:
+        took = [client.post("/tokenize", json={"content": "x"}).elapsed for _ in range(10)]
+    assert min(took).total_seconds() < 0.03  # with the wait, 0.04 each
+
+
+def test_props_tell_what_was_started(server, model, llm):
+    props = server.get("/props").json()
+    assert props["model_path"] == str(model)
+    assert props["total_slots"] == 2
+    assert props["default_generation_settings"]["n_ctx"] == 1024
+    assert props["chat_template"] == llm.tokenizer.chat_template
+    assert props["build_info"] == f"zerostall {__version__}"
+
+
+def test_metrics_count_requests_and_tokens(server):
+    labels = {"route": "/v1/completions", "status": "200"}
+    names = ("zerostall_requests_total", "zerostall_generated_tokens_total")
+    rates = "zerostall_decode_tokens_per_second_count"
+    first = "zerostall_time_to_first_token_seconds_count"
+    before = [server.metric(names[0], **labels), server.metric(names[1])]
+    times = [server.metric(rates), server.metric(first)]
+    server.post("/v1/completions", SHORT)
+    assert server.metric(names[0], **labels) == before[0] + 1
+    assert server.metric(names[1]) == before[1] + 2
+    assert [server.metric(rates), server.metric(first)] == [times[0] + 1, times[1] + 1]
+    assert server.metric("zerostall_running") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"{", "not valid JSON"), (b"[]", "body"), (b"", "body"), (b"\xff", "body"), (b"1", "body")],
+)
+def test_a_body_that_is_no_json_object_is_a_400(server, body, words):
+    answer = httpx.post(f"{server.url}/v1/completions", content=body, headers=JSON)
+    status, error = error_of(answer)
+    assert (status, error["type"]) == (400, "invalid_request_error")
+    assert words in error["message"]
+
+
+def test_unknown_routes_and_methods_have_the_same_form(server):
+    assert error_of(server.get("/v2"))[0] == 404
+    assert error_of(server.get("/v2"))[1]["code"] == "not_found"
+    assert error_of(server.get("/v1/completions"))[0] == 405
+
+
+def test_a_body_too_large_is_a_413_whether_or_not_it_says_so(server):
+    large = {"prompt": "x" * 200_000}
+    status, error = error_of(server.post("/v1/completions", large))
+    assert (status, error["code"]) == (413, "request_too_large")
+    chunks = (json.dumps(large)[i : i + 1000].encode() for i in range(0, 200_000, 1000))
+    answer = httpx.post(f"{server.url}/v1/completions", content=chunks, headers=JSON)
+    assert answer.status_code == 413
+
+
+def test_answers_carry_the_id_of_the_request_as_does_the_log(server):
+    answer = server.post("/v1/completions", SHORT, headers={"X-Request-Id": "mine-1"})
+    assert answer.headers["X-Request-Id"] == "mine-1"
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    generated, answered = [line for line in lines if line.get("request_id") == "mine-1"]
+    assert (generated["message"], generated["completion_tokens"]) == ("generated", 2)
+    assert (answered["path"], answered["status"]) == ("/v1/completions", 200)
+    made = server.get("/health", headers={"X-Request-Id": "no good"}).headers["X-Request-Id"]
+    assert len(made) == 32
+
+
+def test_pages_of_an_allowed_origin_may_call(server):
+    ask = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    for origin, allowed in (("https://page.example", True), ("https://other.example", False)):
+        headers = {"Origin": origin, **ask}
+        answer = httpx.options(f"{server.url}/v1/completions", headers=headers)
+        assert (answer.headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+def test_one_of_the_keys_is_needed_for_all_but_health_and_a_full_queue_is_429(tmp_path):
+    args = ("--api-key", "sesame", "--api-key", "other", "--parallel", "1", "--queue", "1")
+    with serving(tmp_path / "log.jsonl", *args) as server:
+        with pytest.raises(AuthenticationError) as caught, server.client() as client:
+            client.models.list()
+        assert caught.value.code == "invalid_api_key"
+        assert server.get("/metrics").status_code == 401
+        key = {"Authorization": "Bearer sesame"}
+        with server.client(api_key="other") as client, ThreadPoolExecutor(2) as pool:
+            assert client.models.list().data[0].id == "nano"
+            slow = {"prompt": "f", "max_tokens": 900, "seed": 1, "n": 8}
+            runs = [pool.submit(client.completions.create, model="", **slow) for _ in range(2)]
+            while "zerostall_queued 1.0" not in server.get("/metrics", headers=key).text:
+                pass
+            with pytest.raises(RateLimitError) as full:
+                client.completions.create(model="", **SHORT)
+            assert full.value.response.headers["Retry-After"] == "1"
+            assert full.value.code == "queue_full"
+            texts = [[choice.text for choice in run.result().choices] for run in runs]
+            assert texts[0] == texts[1]
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_until_the_model_is_loaded_every_answer_is_503():
+    async def ask(client):
+        return [
+            await client.get("/health"),
+            await client.post("/v1/completions", json=SHORT),
+            await client.get("/metrics"),
+        ]
+
+    *loading, metrics = talk(None, ask)
+    for answer in loading:
+        status, error = error_of(answer)
+        assert (status, error["code"], answer.headers["Retry-After"]) == (503, "model_loading", "1")
+    assert metrics.status_code == 200
+
+
+def test_a_silent_stream_shows_signs_of_life():
+    async def ask(client):
+        body = {"messages": [{"role": "user", "content": "x"}], "stream": True}
+        return await client.post("/v1/chat/completions", json=body)
+
+    text = talk(ScriptedLLM("a", pause_s=0.25), ask, keep_alive_s=0.1).text
+    assert text.startswith(": keep-alive\n\n")
+    assert text.endswith("data: [DONE]\n\n")
+
+
+def test_a_request_that_takes_too_long_is_cancelled():
+    body = {"messages": [{"role": "user", "content": "x"}]}
+
+    async def ask(client):
+        whole = await client.post("/v1/chat/completions", json=body)
+        return whole, await client.post("/v1/chat/completions", json=body | {"stream": True})
+
+    llm = ScriptedLLM("a", pause_s=0.3)
+    whole, stream = talk(llm, ask, timeout_s=0.1)
+    status, error = error_of(whole)
+    assert (status, error["code"]) == (504, "timeout")
+    assert json.loads(stream.text.removeprefix("data: "))["error"] == error
+    assert llm.cancelled
+
+
+def test_a_fault_inside_is_a_500_that_tells_nothing():
+    def broken(*_):
+        raise RuntimeError("secret")
+
+    llm = ScriptedLLM("a")
+    llm.render_chat = broken
+
+    async def ask(client):
+        body = {"messages": [{"role": "user", "content": "x"}]}
+        return await client.post("/v1/chat/completions", json=body)
+
+    status, error = error_of(talk(llm, ask))
+    assert (status, error["type"]) == (500, "server_error")
+    assert "secret" not in error["message"]

@@ -1,0 +1,93 @@
+"""Reasoning and calls of tools are told from content, however the text is cut."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerostall.serve.output import OutputParser, Text, ToolCall
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+ADD = ToolCall("add", '{"a": 1}')
+
+
+def parse(pieces, *, thinking=False, tools=True):
+    parser = OutputParser(thinking=thinking, tools=tools)
+    parts = [part for piece in pieces for part in parser.push(piece)] + parser.finish()
+    merged = []
+    for part in parts:
+        last = merged[-1] if merged else None
+        if isinstance(part, Text) and isinstance(last, Text) and last.kind == part.kind:
+            merged[-1] = Text(part.kind, last.text + part.text)
+        else:
+            merged.append(part)
+    return merged
+
+
+def content(text):
+    return Text("content", text)
+
+
+def reasoning(text):
+    return Text("reasoning_content", text)
+
+
+CASES = [
+    ("plain", " Hello  \n", {}, [content(" Hello  \n")]),
+    ("thought", "<think>\nhm\n</think>\n\nYes ", {}, [reasoning("hm"), content("Yes ")]),
+    ("opened", "hm</think>Yes", {"thinking": True}, [reasoning("hm"), content("Yes")]),
+    ("unfinished thought", "<think>hm ", {}, [reasoning("hm")]),
+    ("empty thought", "<think>\n\n</think>\n\nYes", {}, [content("Yes")]),
+    ("late thought", "a <think>b</think>", {}, [content("a <think>b</think>")]),
+    ("half a tag", " <thi", {}, [content(" <thi")]),
+    ("call", CALL, {}, [ADD]),
+    ("calls", f"Let me.\n{CALL}\n{CALL}\n", {}, [content("Let me."), ADD, ADD]),
+    ("call after thought", f"<think>x</think>\n{CALL}", {}, [reasoning("x"), ADD]),
+    ("call in thought", f"<think>{CALL}</think>", {}, [reasoning(CALL)]),
+    ("no tools", f"a {CALL} ", {"tools": False}, [content(f"a {CALL} ")]),
+    (
+        "broken call",
+        "a <tool_call>{]</tool_call> b",
+        {},
+        [content("a <tool_call>{]</tool_call> b")],
+    ),
+    ("cut call", 'a <tool_call>{"name"', {}, [content('a <tool_call>{"name"')]),
+    ("nameless", "<tool_call>{}</tool_call>", {}, [content("<tool_call>{}</tool_call>")]),
+    (
+        "parameters",
+        '<tool_call>{"name": "f", "parameters": {"é": 2}}</tool_call>',
+        {},
+        [ToolCall("f", '{"é": 2}')],
+    ),
+    ("empty", "", {}, []),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "parts"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_the_parts_of_a_text(text, options, parts):
+    assert parse([text], **options) == parts
+    assert parse(list(text), **options) == parts
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<tool_call>", "</tool_call>", CALL, " ", "\n", "x", "<"]
+        )
+    ),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+    st.booleans(),
+)
+def test_how_a_text_is_cut_changes_nothing(words, random, thinking, tools):
+    text = "".join(words)
+    pieces, rest = [], text
+    while rest:
+        cut = random.randint(1, len(rest))
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    options = {"thinking": thinking, "tools": tools}
+    assert parse(pieces, **options) == parse([text], **options)

@@ -1,0 +1,72 @@
+"""Start and end: signals, loads that fail, addresses that are taken."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from tests.cli.shell import run
+from tests.serve.process import LONG, serving
+from zerostall.cli import app
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign):
+    body = LONG | {"n": 4}
+    with serving(tmp_path / "log.jsonl") as server, ThreadPoolExecutor() as pool:
+        answer = pool.submit(server.post, "/v1/completions", body)
+        server.wait_until("zerostall_running", 1)
+        server.process.send_signal(sign)
+        assert answer.result().json()["usage"]["completion_tokens"] == 3600
+        assert server.process.wait(timeout=10) == 0
+        with pytest.raises(httpx.ConnectError):
+            server.get("/health")
+    assert "Traceback" not in (tmp_path / "log.jsonl").read_text()
+
+
+def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
+    with serving(tmp_path / "log.jsonl", "--grace", "1") as server, ThreadPoolExecutor() as pool:
+        answer = pool.submit(server.post, "/v1/completions", LONG | {"stream": True})
+        server.wait_until("zerostall_running", 1)
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=10) == 0
+        assert 0.9 < time.monotonic() - begin < 5
+        assert isinstance(answer.exception(), httpx.RemoteProtocolError)
+
+
+def test_a_model_that_does_not_load_ends_the_server_with_the_reason(tmp_path):
+    done = run("serve", "-m", str(tmp_path / "none.gguf"), "--port", "0")
+    assert done.returncode == 1
+    assert "none.gguf" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(app.build(), ["serve", "--port", port])
+    assert done.exit_code == 2
+    assert "cannot listen on 127.0.0.1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("--parallel", "0"), "parallel is 0"),
+        (("--queue", "-1"), "queue is -1"),
+        (("--port", "70000"), "port is 70000"),
+        (("--api-key", ""), "API key is empty"),
+        (("--chat-template", "/none"), "--chat-template /none"),
+    ],
+)
+def test_options_out_of_range_are_wrong_usage(args, word):
+    done = CliRunner().invoke(app.build(), ["serve", *args])
+    assert done.exit_code == 2
+    assert word in done.stderr
