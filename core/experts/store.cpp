@@ -21,11 +21,6 @@ constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
 constexpr size_t kLeastRoomPart = 128;
 constexpr double kMostPressure = 20;
 
-size_t aligned_span(uint64_t offset, uint64_t bytes) {
-  const uint64_t begin = offset / io::kReadAlign * io::kReadAlign;
-  return round_up(offset + bytes - begin, io::kReadAlign);
-}
-
 // The most that one expert's raw rows take, read in whole pages.
 size_t staging_bytes(const Layer& layer) {
   if (layer.record) return 0;
