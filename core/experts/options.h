@@ -38,7 +38,7 @@ struct Stats {
   uint64_t stall_ns = 0;      // time the workers had nothing to do but wait for bytes
   uint64_t read_ns = 0;       // time with at least one read under way
   uint64_t slots = 0;         // experts that fit into memory now
-  uint64_t given = 0;         // bytes of slots given back under memory pressure, for now
+  uint64_t given = 0;         // bytes of slots that memory pressure has taken and not returned
   uint64_t resident = 0;      // experts in memory
 };
 

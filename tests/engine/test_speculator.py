@@ -7,6 +7,7 @@ import pytest
 
 from zerostall import gguf, hub
 from zerostall.engine.speculator import TrainedGuess, read_speculator
+from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ModelFormatError, ModelNotFoundError
 from zerostall.lab.gguf_writer import TensorSpec, write_gguf
 from zerostall.lab.speculator import write_speculator
@@ -84,3 +85,13 @@ def test_a_file_cut_short_is_refused(written, model):
     written.write_bytes(written.read_bytes()[:-64])
     with pytest.raises(ModelFormatError):
         read_speculator(written, model)
+
+
+@pytest.mark.parametrize("options", [{"speculator": "gone.gguf"}, {"mirrors": ["gone.gguf"]}])
+def test_a_file_that_is_not_there_is_refused_even_if_it_would_not_be_read(tmp_path, options):
+    paths = {
+        name: tmp_path / value if isinstance(value, str) else [tmp_path / each for each in value]
+        for name, value in options.items()
+    }
+    with pytest.raises(InvalidRequestError, match=r"there is no .*gone\.gguf"):
+        Streaming(**paths)

@@ -55,8 +55,8 @@ def main(
 
     Ctrl-C stops an answer, not the conversation. /help lists the commands.
     """
+    how = options.Loading.of(locals())
     with reporting():
-        from zerostall.engine.streaming import Streaming
         from zerostall.sampling import SamplingParams
 
         params = SamplingParams(
@@ -67,26 +67,7 @@ def main(
             min_p=min_p,
             seed=seed,
         )
-        with options.open_llm(
-            model,
-            threads=threads,
-            ctx=ctx,
-            ram=ram,
-            isa=isa,
-            kv_type=kv_type,
-            streaming=Streaming(
-                io,
-                policy,
-                speculate=speculate,
-                route_margin=route_margin,
-                check_records=check_records,
-                mirrors=mirror or (),
-                profile=profile,
-                speculator=speculator,
-            ),
-            experts=experts,
-            trace=trace,
-        ) as llm:
+        with options.open_llm(model, how) as llm:
             if llm.tokenizer.chat_template is None:
                 llm.encode_chat([{"role": "user", "content": "hi"}])  # raises, saying what to do
             Conversation(llm, params, system, stats).loop()

@@ -47,8 +47,8 @@ def ppl(
     scored. Lower is better; only values of the same text, tokenizer and --ctx
     compare.
     """
+    how = options.Loading.of(locals())
     with reporting(json):
-        from zerostall.engine.streaming import Streaming
         from zerostall.lab.eval import perplexity, read_text
 
         text = read_text(file)
@@ -56,26 +56,7 @@ def ppl(
         def show(chunk: int, running: float) -> None:
             print(f"[{chunk}]{running:.4f},", end="", file=sys.stderr, flush=True)
 
-        with options.open_llm(
-            model,
-            threads=threads,
-            ctx=ctx,
-            ram=ram,
-            isa=isa,
-            kv_type=kv_type,
-            streaming=Streaming(
-                io,
-                policy,
-                speculate=speculate,
-                route_margin=route_margin,
-                check_records=check_records,
-                mirrors=mirror or (),
-                profile=profile,
-                speculator=speculator,
-            ),
-            experts=experts,
-            trace=trace,
-        ) as llm:
+        with options.open_llm(model, how) as llm:
             result = perplexity(llm, text, ctx, chunks, None if json else show)
         if json:
             print_json(result.to_dict())

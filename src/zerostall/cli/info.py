@@ -161,7 +161,7 @@ def trial_run(
     model: str, threads: int | None, ctx: int | None, isa: str | None
 ) -> list[dict[str, Any]]:
     """Load the model, decode a few tokens, and describe its operators with their times."""
-    with options.open_llm(model, threads=threads, ctx=ctx, isa=isa) as llm:
+    with options.open_llm(model, options.Loading(threads=threads, ctx=ctx, isa=isa)) as llm:
         with llm.open_session() as session:
             session.prefill([0])
             for token in range(1, min(TRIAL, llm.context, llm.vocab_size)):

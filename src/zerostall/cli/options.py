@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from zerostall.engine.streaming import Streaming
+    from zerostall.engine.streaming import Demand, Streaming
     from zerostall.llm import LLM
 
 BAR_AFTER_S = 1.0
@@ -139,40 +139,71 @@ CheckRecords = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, errors too.")]
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How a verb loads its model; the fields are the options of the same names."""
+
+    threads: int | None = None
+    ctx: int | None = None
+    ram: str | None = None
+    isa: str | None = None
+    kv_type: str = "f16"
+    io: str = "auto"
+    policy: str = "lrfu"
+    speculate: bool = True
+    mirror: Sequence[Path] | None = None
+    profile: Path | None = None
+    trace: Path | None = None
+    speculator: Path | None = None
+    experts: int | None = None
+    route_margin: float = 0.0
+    check_records: bool = False
+    record_states: int = 0
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Loading:
+        """From a verb's arguments (its locals() at the start), of which others are left out."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in arguments.items() if name in names})
+
+    def streaming(self, trace: Callable[[list[Demand]], None] | None) -> Streaming:
+        """The options for experts that do not fit into memory."""
+        from zerostall.engine.streaming import Streaming
+
+        return Streaming(
+            self.io,
+            self.policy,
+            speculate=self.speculate,
+            route_margin=self.route_margin,
+            check_records=self.check_records,
+            mirrors=self.mirror or (),
+            profile=self.profile,
+            speculator=self.speculator,
+            record_states=self.record_states,
+            trace=trace,
+        )
+
+
 @contextlib.contextmanager
-def open_llm(
-    model: str,
-    *,
-    threads: int | None = None,
-    ctx: int | None = None,
-    ram: str | None = None,
-    isa: str | None = None,
-    kv_type: str = "f16",
-    streaming: Streaming | None = None,
-    experts: int | None = None,
-    trace: Path | None = None,
-) -> Iterator[LLM]:
+def open_llm(model: str, how: Loading) -> Iterator[LLM]:
     """Load a model, with a progress bar on stderr once that takes longer than a second."""
-    from zerostall.engine.streaming import Streaming
     from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
     record = Recorder()
-    if trace is not None:
-        streaming = replace(streaming or Streaming(), trace=record)
     with bar(f"loading {model}") as progress:
         llm = LLM(
             model,
-            threads=threads,
-            ctx=ctx,
-            ram=ram,
-            isa=isa,
-            kv_type=kv_type,
-            streaming=streaming,
-            experts=experts,
+            threads=how.threads,
+            ctx=how.ctx,
+            ram=how.ram,
+            isa=how.isa,
+            kv_type=how.kv_type,
+            streaming=how.streaming(None if how.trace is None else record),
+            experts=how.experts,
             progress=progress,
         )
-    with llm, record.to(trace, llm):
+    with llm, record.to(how.trace, llm):
         yield llm
 
 

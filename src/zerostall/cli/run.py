@@ -89,8 +89,8 @@ def main(
     message. A base model (such as nano), or any model with --raw, just goes
     on writing. One newline at the end of standard input is dropped.
     """
+    how = options.Loading.of(locals())
     with reporting(json):
-        from zerostall.engine.streaming import Streaming
         from zerostall.sampling import SamplingParams
 
         params = SamplingParams(
@@ -106,26 +106,7 @@ def main(
         )
         ids = None if tokens is None else parse_tokens(tokens, prompt)
         text = "" if ids is not None else read_prompt(prompt)
-        with options.open_llm(
-            model,
-            threads=threads,
-            ctx=ctx,
-            ram=ram,
-            isa=isa,
-            kv_type=kv_type,
-            streaming=Streaming(
-                io,
-                policy,
-                speculate=speculate,
-                route_margin=route_margin,
-                check_records=check_records,
-                mirrors=mirror or (),
-                profile=profile,
-                speculator=speculator,
-            ),
-            experts=experts,
-            trace=trace,
-        ) as llm:
+        with options.open_llm(model, how) as llm:
             chunks = begin(llm, ids, text, raw, system, params)
             if echo and not json:
                 sys.stdout.write(text if ids is None else tokens or "")

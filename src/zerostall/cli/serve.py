@@ -66,6 +66,7 @@ def main(
     mirror: options.Mirror = None,
     profile: options.Profile = None,
     trace: options.TraceFile = None,
+    speculator: options.Speculator = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
     check_records: options.CheckRecords = False,
@@ -75,9 +76,9 @@ def main(
     The address goes to stdout, logs as JSON lines to stderr. Ctrl-C and
     SIGTERM let running requests finish.
     """
+    how = options.Loading.of(locals())
     with reporting():
         from zerostall import __version__
-        from zerostall.engine.streaming import Streaming
         from zerostall.serve.server import serve
         from zerostall.serve.settings import Settings
 
@@ -94,25 +95,7 @@ def main(
             grace_s=grace,
             version=__version__,
         )
-        opening = options.open_llm(
-            model,
-            threads=threads,
-            ctx=ctx,
-            ram=ram,
-            isa=isa,
-            kv_type=kv_type,
-            streaming=Streaming(
-                io,
-                policy,
-                speculate=speculate,
-                route_margin=route_margin,
-                check_records=check_records,
-                mirrors=mirror or (),
-                profile=profile,
-            ),
-            experts=experts,
-            trace=trace,
-        )
+        opening = options.open_llm(model, how)
         name = model if model.startswith("hf:") else Path(model).stem
         serve(name.removeprefix("hf:"), opening, settings, announce)
 

@@ -42,7 +42,6 @@ def main(
     the model do not change with a speculator.
     """
     with reporting(json):
-        from zerostall.engine.streaming import Streaming
         from zerostall.errors import InvalidRequestError
         from zerostall.lab.eval import read_text
         from zerostall.lab.speculator import train, write_speculator
@@ -51,11 +50,9 @@ def main(
         if out.exists() and not force:
             raise InvalidRequestError(f"{out} exists; give another path, or --force")
         texts = [read_text(file) for file in text] if text else standard_library(TEXTS)
-        streaming = Streaming(record_states=STATE_BYTES)
+        how = options.Loading(threads=threads, ctx=WINDOW, ram=ram, record_states=STATE_BYTES)
         with (
-            options.open_llm(
-                model, threads=threads, ctx=WINDOW, ram=ram, streaming=streaming
-            ) as llm,
+            options.open_llm(model, how) as llm,
             options.bar("training") as show,
         ):
             training = train(

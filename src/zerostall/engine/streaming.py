@@ -82,6 +82,13 @@ class Streaming:
             )
         if not self.route_margin >= 0:
             raise InvalidRequestError(f"route_margin is {self.route_margin}; give 0 or more")
+        # Also where the model turns out to fit: nobody would learn of a misspelt path.
+        for name, path in (
+            *(("mirror", each) for each in self.mirrors),
+            ("speculator", self.speculator),
+        ):
+            if path is not None and not path.exists():
+                raise InvalidRequestError(f"{name}: there is no {path}")
 
     def to_core(self, expert_bytes: int, file: GgufFile) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
