@@ -130,8 +130,7 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.kernels = kernels_;
   step.pool = &pool_;
   step.kv = kv_.get();
-  step.uneven = program_.options().uneven;
-  step.many_nodes = many_nodes(program_.options());
+  step.by_node = many_nodes(program_.options()) && !program_.options().uneven;
   step.tokens = tokens.size();
   step.ids = tokens.data();
   step.positions = positions.data();

@@ -6,39 +6,31 @@
 namespace zs::graph {
 namespace {
 
-// Splits the panels of all groups among threads: contiguous parts with few tokens (each thread
-// streams its own memory), dynamic chunks with many or on uneven cores. Calls fn(group,
-// panel_begin, panel_end).
-template <class Panels, class Fn>
+// Splits the panels of all groups among threads, as run_products does; `weight` is one of a group.
+// Calls fn(group, panel_begin, panel_end).
+template <class Weight, class Fn>
 void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, bool dynamic,
-                  Panels&& panels, Fn&& fn) {
-  auto& counter = worker.counter();
-  if (groups.empty()) return;
-  const size_t each = panels(groups[0]), total = each * groups.size();
+                  Weight&& weight, Fn&& fn) {
+  if (groups.empty()) return worker.take(0, 1, [](size_t, size_t) {});
+  const PackedMatrix& first_weight = weight(groups[0]);
+  const size_t each = first_weight.panels();
   size_t tokens = 0;
   for (const auto& group : groups) tokens += group.tokens;
-  const auto part = [&](size_t begin, size_t end) {
-    while (begin < end) {
-      const size_t group = begin / each, first = begin % each;
-      const size_t last = std::min(each, first + end - begin);
-      fn(groups[group], first, last);
-      begin += last - first;
-    }
-  };
-  if (tokens <= kDecodeTokens * 8 && !worker.step.uneven && !dynamic) {
-    for (size_t g = 0; worker.step.many_nodes && g < groups.size(); ++g) {
+  if (tokens <= kDecodeTokens * 8 && worker.step.by_node && !dynamic) {
+    for (const auto& group : groups) {
       const Range own = worker.share(each);
-      if (own.begin < own.end) fn(groups[g], own.begin, own.end);
+      if (own.begin < own.end) fn(group, own.begin, own.end);
     }
-    if (worker.step.many_nodes) return;
-    const Range r = worker.share(total);
-    part(r.begin, r.end);
     return;
   }
-  const size_t chunk = std::clamp<size_t>(total / (size_t(worker.threads) * 16), 1, each);
-  for (size_t begin; (begin = counter.fetch_add(chunk, std::memory_order_relaxed)) < total;) {
-    part(begin, std::min(begin + chunk, total));
-  }
+  worker.take(each * groups.size(), least_part(first_weight, tokens / groups.size()),
+              [&](size_t begin, size_t end) {
+                while (begin < end) {
+                  const size_t first = begin % each, last = std::min(each, first + end - begin);
+                  fn(groups[begin / each], first, last);
+                  begin += last - first;
+                }
+              });
 }
 
 }  // namespace
@@ -72,7 +64,7 @@ void GatedFfn::gate_up(Worker& worker, const float* x, std::span<const Group> gr
   float* gate_all = reinterpret_cast<float*>(memory + gate_);
   float* up_all = reinterpret_cast<float*>(memory + up_);
   share_panels(
-      worker, groups, dynamic, [](const Group& g) { return g.up.panels(); },
+      worker, groups, dynamic, [](const Group& g) -> auto& { return g.up; },
       [&](const Group& g, size_t begin, size_t end) {
         const bool gated = g.gate.data != nullptr;
         // Ungated: up goes where gate would, and the activation takes it alone.
@@ -124,7 +116,7 @@ void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups
     worker.barrier();
   }
   share_panels(
-      worker, groups, dynamic, [](const Group& g) { return g.down.panels(); },
+      worker, groups, dynamic, [](const Group& g) -> auto& { return g.down; },
       [&](const Group& g, size_t begin, size_t end) {
         const Product product{
             &g.down,

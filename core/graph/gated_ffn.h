@@ -34,7 +34,7 @@ class GatedFfn {
     if (in_.quantised()) in_.fill_shared(worker, x, tokens, memory);
   }
   // Writes result `pair` to out + pair * d_model. Ends without a barrier. `dynamic`: threads take
-  // work as they finish, because one of them comes late.
+  // work as they finish also on several nodes, because one of them comes late.
   void run(Worker& worker, const float* x, std::span<const Group> groups, float* out,
            uint8_t* memory, bool dynamic = false) const;
 

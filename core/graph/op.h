@@ -1,6 +1,7 @@
 // What an operator is: built once from its spec, then run by all threads together.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -38,8 +39,9 @@ struct Step {
   const kernels::Table* kernels = nullptr;
   ThreadPool* pool = nullptr;
   kv::KvCache* kv = nullptr;
-  bool uneven = false;      // threads take work as they finish, also where they share memory
-  bool many_nodes = false;  // each matrix is split among threads by itself, as its memory is
+  // Memory is that of several nodes: with few tokens a thread stays in the part of each matrix that
+  // its node holds.
+  bool by_node = false;
   size_t tokens = 0;
   const int32_t* ids = nullptr;        // tokens
   const int32_t* positions = nullptr;  // tokens
@@ -84,6 +86,23 @@ struct Worker {
   Range share(size_t count) const { return zs::share(count, thread, threads); }
   // A work counter that all threads of this phase take chunks from.
   std::atomic<uint32_t>& counter() { return step.counters[counters_used++]; }
+
+  // Calls part(begin, end) until none of `count` items is left to any thread. Parts are long at
+  // first, for streams of memory that the hardware reads ahead, then shorter, down to `least`, so
+  // that threads end together though other programs slow some of them.
+  template <class Part>
+  void take(size_t count, size_t least, Part&& part) {
+    auto& next = counter();
+    uint32_t begin = next.load(std::memory_order_relaxed);
+    while (begin < count) {
+      const size_t left = count - begin;
+      const size_t n = std::min(left, std::max(least, left / (2 * size_t(threads))));
+      const auto end = static_cast<uint32_t>(begin + n);
+      if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+      part(size_t{begin}, size_t{end});
+      begin = next.load(std::memory_order_relaxed);
+    }
+  }
 };
 
 class Op {

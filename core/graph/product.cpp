@@ -6,7 +6,10 @@
 namespace zs::graph {
 namespace {
 constexpr size_t kAlign = 64;
-}
+// The shortest part of the work that a thread takes: bytes of weights where memory is the limit,
+// and panels where computing is.
+constexpr size_t kLeastPart = 32 * 1024, kLeastPanels = 4;
+}  // namespace
 
 void ActivationPlan::need(quant::Format format) {
   const auto kind = quant::traits(format).activations;
@@ -90,24 +93,26 @@ void run_panels(const kernels::Table& kernels, const Product& product, size_t pa
   kernels.matmul[static_cast<int>(product.weight->format)](job);
 }
 
+size_t least_part(const PackedMatrix& weight, size_t tokens) {
+  const size_t few = kLeastPart / quant::panel_bytes(weight.format, weight.columns);
+  return std::max<size_t>(tokens <= kDecodeTokens ? few : kLeastPanels, 1);
+}
+
 void run_products(Worker& worker, std::span<const Product> products) {
   size_t tokens = 0, panels = 0;
   for (const Product& p : products) {
     tokens = std::max(tokens, p.tokens);
     panels += p.weight->panels();
   }
-  auto& counter = worker.counter();
-  if (tokens <= kDecodeTokens && !worker.step.uneven) {
+  if (tokens <= kDecodeTokens && worker.step.by_node) {
     for (const Product& p : products) {
       const Range r = worker.share(p.weight->panels());
       run_panels(worker.kernels(), p, r.begin, r.end, worker.scratch());
     }
     return;
   }
-  // Small enough chunks that the last one leaves nobody waiting for long.
-  const size_t chunk = std::max<size_t>(1, panels / (size_t(worker.threads) * 16));
-  for (size_t begin; (begin = counter.fetch_add(chunk, std::memory_order_relaxed)) < panels;) {
-    size_t end = std::min(begin + chunk, panels), base = 0;
+  worker.take(panels, least_part(*products[0].weight, tokens), [&](size_t begin, size_t end) {
+    size_t base = 0;
     for (const Product& p : products) {
       const size_t n = p.weight->panels();
       if (begin < base + n && end > base) {
@@ -116,7 +121,7 @@ void run_products(Worker& worker, std::span<const Product> products) {
       }
       base += n;
     }
-  }
+  });
 }
 
 }  // namespace zs::graph

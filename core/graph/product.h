@@ -53,8 +53,11 @@ struct Product {
 void run_panels(const kernels::Table& kernels, const Product& product, size_t panel_begin,
                 size_t panel_end, uint8_t* scratch);
 
-// All threads share the panels of all products. With few tokens each takes a fixed contiguous
-// part (its own stream of memory); with many, or on uneven cores, they take chunks as they finish.
+// The fewest panels of a weight that a thread takes at once.
+size_t least_part(const PackedMatrix& weight, size_t tokens);
+
+// All threads share the panels of all products, taking parts as they finish; only with few tokens
+// and the memory of several nodes each has a fixed one.
 void run_products(Worker& worker, std::span<const Product> products);
 
 // Batches of up to this many tokens are bound by memory bandwidth.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.tiny import build_tape, engine, forward, random_ids, write_model
+from tests.tasks import eventually, masks
 from zerostall._core import read_topology
 from zerostall.errors import InvalidRequestError
 
@@ -23,21 +24,16 @@ def model(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
 
 
-def masks() -> dict[int, set[int]]:
-    """The affinity mask of each thread of this process."""
-    found = {}
-    for task in Path("/proc/self/task").iterdir():
-        found[int(task.name)] = os.sched_getaffinity(int(task.name))
-    return found
-
-
 def test_workers_stay_on_their_cpu_and_the_caller_stays_free(model):
     cpus = read_topology().cpus
     before, free = set(masks()), os.sched_getaffinity(0)
     core = engine(model, build_tape(), threads=3, cpus=[cpus[0], cpus[-1], cpus[0]])
     forward(core, random_ids(20))
-    workers = [mask for task, mask in masks().items() if task not in before]
-    assert sorted(map(sorted, workers)) == sorted([[cpus[-1]], [cpus[0]]])
+
+    def workers():
+        return sorted(sorted(mask) for task, mask in masks().items() if task not in before)
+
+    assert eventually(lambda: workers() == sorted([[cpus[-1]], [cpus[0]]])), workers()
     assert os.sched_getaffinity(0) == free
     assert core.cpus == [cpus[0], cpus[-1], cpus[0]]
 

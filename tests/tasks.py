@@ -1,0 +1,52 @@
+"""The threads and files this process holds, as the kernel lists them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+TASKS = Path("/proc/self/task")
+
+
+def threads() -> dict[int, str]:
+    """Id and name of each thread, without those of the kernel (io_uring's, which end seconds later).
+
+    A thread may end between its listing and its reading; it is then left out.
+    """
+    found = {}
+    for task in TASKS.iterdir():
+        try:
+            name = (task / "comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if not name.startswith("iou-"):
+            found[int(task.name)] = name
+    return found
+
+
+def masks() -> dict[int, set[int]]:
+    """The affinity mask of each thread."""
+    found = {}
+    for task in threads():
+        try:
+            found[task] = os.sched_getaffinity(task)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def held() -> tuple[int, int]:
+    """How many file descriptors and threads there are."""
+    return len(os.listdir("/proc/self/fd")), len(threads())
+
+
+def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether something that another thread brings about becomes true in time."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
