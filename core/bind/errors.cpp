@@ -17,7 +17,7 @@ const char* class_name(ErrorKind kind) {
     case ErrorKind::Storage: return "StorageError";
     case ErrorKind::InvalidRequest: return "InvalidRequestError";
     case ErrorKind::ContextLength: return "ContextLengthError";
-    case ErrorKind::Interrupted: break;
+    case ErrorKind::Interrupted: return "CancelledError";
   }
   return nullptr;
 }

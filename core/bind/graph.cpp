@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
 #include <mutex>
 
 #include "base/error.h"
@@ -36,6 +37,7 @@ kernels::KvType kv_type(const std::string& name) {
 struct BoundEngine {
   std::mutex lock;
   std::unique_ptr<Engine> engine;
+  std::atomic<bool> interrupted{false};  // asked of the step under way
 };
 
 graph::EngineOptions engine_options(int threads, size_t context, size_t max_batch, size_t kv_tokens,
@@ -82,6 +84,13 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
   self->engine = std::move(engine);
 }
 
+// Python handles signals on its main thread only; elsewhere nothing is worth waiting for the GIL.
+bool on_main_thread() {
+  const nb::object threading = nb::module_::import_("threading");
+  return nb::cast<unsigned long>(threading.attr("main_thread")().attr("ident")) ==
+         PyThread_get_thread_ident();
+}
+
 bool signal_pending() {
   nb::gil_scoped_acquire acquire;
   return PyErr_CheckSignals() != 0;
@@ -90,13 +99,21 @@ bool signal_pending() {
 Logits step(BoundEngine& self, const Tokens& tokens, const Tokens& sequences, const Tokens& rows) {
   const size_t vocab = self.engine->program().vocab();
   const size_t count = rows.size();
+  const bool signals = on_main_thread();
   float* copy = nullptr;
   {
     nb::gil_scoped_release release;
     std::lock_guard guard(self.lock);
+    const auto interrupted = [&] {
+      return self.interrupted.load(std::memory_order_relaxed) || (signals && signal_pending());
+    };
+    const struct Forget {
+      std::atomic<bool>& flag;
+      ~Forget() { flag.store(false, std::memory_order_relaxed); }
+    } forget{self.interrupted};
     const float* logits =
         self.engine->step({tokens.data(), tokens.size()}, {sequences.data(), sequences.size()},
-                          {rows.data(), rows.size()}, signal_pending);
+                          {rows.data(), rows.size()}, interrupted);
     copy = new float[count * vocab + 1];
     std::copy_n(logits, count * vocab, copy);
   }
@@ -270,7 +287,13 @@ void graph(nb::module_& m) {
            "are\n"
            "neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked\n"
            "for. After an error or a signal every sequence is as before. Raises\n"
-           "InvalidRequestError, ContextLengthError, OutOfBudgetError or KeyboardInterrupt.")
+           "InvalidRequestError, ContextLengthError, OutOfBudgetError, CancelledError (of\n"
+           "interrupt()) or KeyboardInterrupt (of a signal, on the main thread).")
+      .def(
+          "interrupt",
+          [](BoundEngine& self) { self.interrupted.store(true, std::memory_order_relaxed); },
+          "Let the step under way in another thread end soon, with CancelledError; if there is\n"
+          "none, the next one may.")
       .def(
           "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
           "Finish arranging the weights' memory, which steps otherwise do little by little after\n"

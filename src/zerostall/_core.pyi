@@ -238,7 +238,14 @@ class Engine:
         Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence are
         neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked
         for. After an error or a signal every sequence is as before. Raises
-        InvalidRequestError, ContextLengthError, OutOfBudgetError or KeyboardInterrupt.
+        InvalidRequestError, ContextLengthError, OutOfBudgetError, CancelledError (of
+        interrupt()) or KeyboardInterrupt (of a signal, on the main thread).
+        """
+
+    def interrupt(self) -> None:
+        """
+        Let the step under way in another thread end soon, with CancelledError; if there is
+        none, the next one may.
         """
 
     def settle(self) -> None:

@@ -37,3 +37,7 @@ class ContextLengthError(InvalidRequestError):
 
 class ClosedError(ZerostallError):
     """The object was closed before the call."""
+
+
+class CancelledError(ZerostallError):
+    """Another thread ended the step; everything is as before it."""

@@ -13,8 +13,9 @@ from zerostall import hub
 from zerostall.engine.completion import Chunk, Completion
 from zerostall.engine.generation import Request, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
-from zerostall.engine.session import Logits, Session
+from zerostall.engine.session import Session
 from zerostall.engine.streaming import Streaming, StreamMeter
+from zerostall.engine.task import Logits
 from zerostall.errors import ClosedError, ContextLengthError, InvalidRequestError
 from zerostall.sampling import SamplingParams
 
@@ -33,9 +34,9 @@ Message = Mapping[str, Any]
 class LLM:
     """A loaded language model.
 
-    Safe to use from several threads: each call has its own sequence, and steps of different
-    calls take turns. Ctrl-C (KeyboardInterrupt) stops a call within a step and leaves the
-    object usable. Use it as a context manager, or close() it, to free the memory.
+    Safe to use from several threads: calls share the engine's steps, and none changes a bit of
+    another's result. Ctrl-C (KeyboardInterrupt) stops a call within a step and leaves the object
+    usable. Use it as a context manager, or close() it, to free the memory.
 
     Args:
         model: a GGUF file (of a split model the first file), "hf:owner/repo[:quant]" for one
@@ -121,14 +122,17 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         session: Session | None = None,
+        priority: int = 0,
     ) -> Iterator[Chunk]:
         """Complete a prompt token by token; arguments and errors as for generate().
 
-        Closing the iterator, or dropping it, stops the generation and frees its memory. With a
-        `session` (from open_session()) a prompt that begins like its last one computes only the
-        rest, and another thread can cancel() it, also while the prompt is computed.
+        Closing the iterator, or dropping it, stops the generation and frees its memory. The
+        engine is at most 16 tokens ahead of whoever takes them. With a `session` (from
+        open_session()) a prompt that begins like its last one computes only the rest, and another
+        thread can cancel() it, also while the prompt is computed. Of calls at the same time those
+        with a lower `priority` go first.
         """
-        request = self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS)
+        request = self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS, priority)
         return self._run(request, session)
 
     def chat(
@@ -159,14 +163,15 @@ class LLM:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         session: Session | None = None,
+        priority: int = 0,
     ) -> Iterator[Chunk]:
-        """Answer a conversation token by token; arguments as for chat().
+        """Answer a conversation token by token; arguments as for chat() and stream().
 
         Pass the same `session` (from open_session()) for every turn of a conversation and only
         what is new gets computed.
         """
         prompt = self.encode_chat(messages, tools=tools)
-        return self._run(self._request(prompt, params, UNLIMITED), session)
+        return self._run(self._request(prompt, params, UNLIMITED, priority), session)
 
     def tokenize(
         self, text: str, add_special: bool = True, parse_special: bool = False
@@ -204,7 +209,7 @@ class LLM:
 
     def open_session(self) -> Session:
         """A sequence of its own, to be reused by the turns of one conversation."""
-        return Session(self.loaded.turns)
+        return Session(self.loaded.scheduler)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The token ids that generate() computes for a prompt; errors as there."""
@@ -290,21 +295,16 @@ class LLM:
     @property
     def context(self) -> int:
         """Longest sequence in tokens."""
-        return self.loaded.turns.context
-
-    @property
-    def concurrent(self) -> int:
-        """How many sequences of full length fit into memory at once."""
-        return self.loaded.concurrent
+        return self.loaded.scheduler.context
 
     def meter(self) -> StreamMeter:
         """Counts what streaming experts takes from now on, for all calls together."""
-        return StreamMeter(self.loaded.turns)
+        return StreamMeter(self.loaded.scheduler)
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids, and the width of logits."""
-        return self.loaded.turns.vocab_size
+        return self.loaded.scheduler.vocab_size
 
     @property
     def load_ms(self) -> float:
@@ -312,19 +312,23 @@ class LLM:
         return self.loaded.load_ms
 
     def _request(
-        self, prompt: list[int], params: SamplingParams | None, default_tokens: int
+        self,
+        prompt: list[int],
+        params: SamplingParams | None,
+        default_tokens: int,
+        priority: int,
     ) -> Request:
         params = params if params is not None else SamplingParams()
         if params.stop and self.loaded.tokenizer is None:
             self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
-        return prepare(prompt, params, default_tokens, self.context, self.vocab_size)
+        return prepare(prompt, params, default_tokens, self.context, self.vocab_size, priority)
 
     def _run(self, request: Request, session: Session | None = None) -> Iterator[Chunk]:
         loaded = self.loaded
         if session is not None:
             yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
             return
-        with Session(loaded.turns) as session:
+        with Session(loaded.scheduler) as session:
             yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:

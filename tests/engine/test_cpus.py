@@ -51,11 +51,11 @@ def test_an_environment_that_is_neither_0_nor_1_is_an_error(alder_lake, monkeypa
 
 def test_a_loaded_model_has_its_threads_where_they_were_placed():
     with LLM("nano", pin=False) as llm:
-        assert llm.loaded.turns.engine.cpus == []
+        assert llm.loaded.scheduler.engine.cpus == []
     with LLM("nano", pin=True) as llm:
         placement = cpus.place_threads(pin=True)
-        assert llm.loaded.turns.engine.cpus == placement.cpus
-        assert llm.loaded.turns.engine.threads == placement.threads
+        assert llm.loaded.scheduler.engine.cpus == placement.cpus
+        assert llm.loaded.scheduler.engine.threads == placement.threads
     assert len(os.sched_getaffinity(0)) >= placement.threads
 
 

@@ -28,7 +28,7 @@ def smallest(**options: object) -> int:
 @pytest.fixture(scope="module")
 def resident():
     with LLM("nano", threads=1) as llm:
-        assert llm.loaded.turns.stream_stats() == {}
+        assert llm.loaded.scheduler.stream_stats() == {}
         yield llm.generate("def parse(text):", GREEDY)
 
 
@@ -38,7 +38,7 @@ def test_the_budget_that_the_error_names_works_and_a_byte_less_does_not(resident
         LLM("nano", ram=least - 1, ctx=256, **OPTIONS)
     with LLM("nano", ram=least, ctx=256, **OPTIONS) as llm:
         answer = llm.generate("def parse(text):", GREEDY)
-        memory = llm.loaded.turns.engine.memory()
+        memory = llm.loaded.scheduler.engine.memory()
     assert answer.token_ids == resident.token_ids
     assert memory["least_experts"] <= memory["experts"]
 
@@ -51,7 +51,7 @@ def test_below_the_full_size_experts_are_streamed_with_the_same_tokens(resident,
     ram = int(least + part * 8_000_000)
     with LLM("nano", ram=ram, ctx=256, **OPTIONS) as llm:
         answer = llm.generate("def parse(text):", GREEDY)
-        stats = llm.loaded.turns.stream_stats()
+        stats = llm.loaded.scheduler.stream_stats()
     assert answer.token_ids == resident.token_ids
     streaming = answer.timings.streaming
     assert streaming is not None
@@ -66,7 +66,7 @@ def test_more_memory_reads_less():
     for ram in (least, least + 3_000_000, least + 6_000_000):
         with LLM("nano", ram=ram, ctx=256, **OPTIONS) as llm:
             llm.generate("def parse(text):", GREEDY)
-            read.append(llm.loaded.turns.stream_stats()["bytes_read"])
+            read.append(llm.loaded.scheduler.stream_stats()["bytes_read"])
     assert read[0] > read[1] > read[2]
 
 

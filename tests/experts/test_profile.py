@@ -21,9 +21,9 @@ def run(profile: Path, model: str | Path = "nano") -> tuple[list[int], dict[str,
     """Generates; the tokens, the counters, and how many experts were there before."""
     streaming = Streaming(io="pread", speculate=False, profile=profile)
     with LLM(model, threads=1, ctx=256, ram=RAM, streaming=streaming) as llm:
-        before = llm.loaded.turns.stream_stats()["resident"]
+        before = llm.loaded.scheduler.stream_stats()["resident"]
         answer = llm.generate(PROMPT, GREEDY)
-        return answer.token_ids, llm.loaded.turns.stream_stats(), before
+        return answer.token_ids, llm.loaded.scheduler.stream_stats(), before
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +46,11 @@ def test_experts_of_a_profile_are_hits_from_the_first_token(cold):
     profile = cold[0]
     streaming = Streaming(io="pread", speculate=False, profile=profile)
     with LLM("nano", threads=1, ctx=256, ram=RAM, streaming=streaming) as llm:
-        loaded = llm.loaded.turns.stream_stats()
+        loaded = llm.loaded.scheduler.stream_stats()
         assert loaded["demanded"] == loaded["hits"] == 0
         assert loaded["bytes_read"] > 0
         llm.generate(PROMPT, SamplingParams(temperature=0, max_tokens=1))
-        stats = llm.loaded.turns.stream_stats()
+        stats = llm.loaded.scheduler.stream_stats()
     assert stats["hits"] > stats["demanded"] / 2
 
 

@@ -20,10 +20,10 @@ greedy = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
 options = {"threads": 1, "ctx": 256, "ram": 17_000_000}
 with LLM("nano", streaming=Streaming(io=sys.argv[3]), **options) as llm:
     streamed = llm.generate("def f(x):", greedy).token_ids
-    reader = llm.loaded.turns.engine.stream_reader
+    reader = llm.loaded.scheduler.engine.stream_reader
 with LLM("nano", threads=1, ctx=256) as llm:
     assert llm.generate("def f(x):", greedy).token_ids == streamed
-    assert llm.loaded.turns.engine.stream_reader == {}
+    assert llm.loaded.scheduler.engine.stream_reader == {}
 print(json.dumps(reader))
 """
 

@@ -135,7 +135,7 @@ def test_tokens_a_second_times_the_time_are_the_tokens(monkeypatch):
 def test_a_run_leaves_no_sequence_behind_and_a_second_finds_the_model_loaded():
     ours = Ours(MODEL, TEST)
     loaded = ours.load()
-    engine = loaded.turns.engine
+    engine = loaded.scheduler.engine
     first = engine.open_sequence()
     engine.close_sequence(first)
     ours.run()

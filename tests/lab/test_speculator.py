@@ -71,7 +71,7 @@ def test_recorded_states_explain_guesses_and_choices(llm):
         for stage in {name.split("_")[0] for name in layer} - {"logits"}:
             expected = layer[f"{stage}_input"] @ router.T
             np.testing.assert_allclose(layer[f"{stage}_guess"], expected, atol=2e-4)
-    assert llm.loaded.turns.take_states() == [{}] * LAYERS
+    assert llm.loaded.scheduler.engine.take_states() == [{}] * LAYERS
 
 
 def run_step(engine, sequence, count):

@@ -161,12 +161,12 @@ def trial_run(
     model: str, threads: int | None, ctx: int | None, isa: str | None
 ) -> list[dict[str, Any]]:
     """Load the model, decode a few tokens, and describe its operators with their times."""
+    from zerostall.sampling import SamplingParams
+
     with options.open_llm(model, options.Loading(threads=threads, ctx=ctx, isa=isa)) as llm:
-        with llm.open_session() as session:
-            session.prefill([0])
-            for token in range(1, min(TRIAL, llm.context, llm.vocab_size)):
-                session.decode(token)
-        engine = llm.loaded.turns.engine
+        few = SamplingParams(max_tokens=min(TRIAL, llm.context), temperature=0, ignore_eos=True)
+        llm.generate([0], few)
+        engine = llm.loaded.scheduler.engine
         operators: list[dict[str, Any]] = engine.describe()
         for operator in operators:
             operator["time_us"] /= engine.steps

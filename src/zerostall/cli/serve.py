@@ -36,7 +36,7 @@ def main(
     ] = None,
     parallel: Annotated[
         int, typer.Option(help="Requests that run at once.", rich_help_panel=Limits)
-    ] = 4,
+    ] = 8,
     queue: Annotated[
         int, typer.Option(help="Requests that may wait; then 429.", rich_help_panel=Limits)
     ] = 64,

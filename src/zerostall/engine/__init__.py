@@ -1,1 +1,1 @@
-"""Turning a loaded model into tokens: sessions, turns on the core, memory and threads."""
+"""Turning a loaded model into tokens: sessions, batches of their steps, memory and threads."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
-from zerostall.engine.session import Logits, Session
+from zerostall.engine.session import Session
+from zerostall.engine.task import Logits, Task
 from zerostall.errors import InvalidRequestError
 from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
     from zerostall._core import Sampler
-    from zerostall.engine.streaming import StreamMeter
     from zerostall.text import Tokenizer
+
+
+AHEAD = 16  # tokens that may wait for the consumer
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,16 @@ class Request:
     params: SamplingParams
     max_tokens: int  # within the context
     seed: int
+    priority: int = 0
 
 
 def prepare(
-    prompt: list[int], params: SamplingParams, default_tokens: int, context: int, vocab_size: int
+    prompt: list[int],
+    params: SamplingParams,
+    default_tokens: int,
+    context: int,
+    vocab_size: int,
+    priority: int = 0,
 ) -> Request:
     """Fill in what the caller left open and check token ids against the vocabulary.
 
@@ -47,7 +56,58 @@ def prepare(
     # The last token generated needs no place: nothing is computed after it.
     room = context - len(prompt) + 1
     seed = secrets.randbits(32) if params.seed is None else params.seed
-    return Request(prompt, params, min(asked, room), seed)
+    return Request(prompt, params, min(asked, room), seed, priority)
+
+
+class Generation(Task):
+    """Samples from the logits of each step; gives a `Sampled` for each token."""
+
+    def __init__(self, session: Session, request: Request, tokenizer: Tokenizer | None) -> None:
+        prompt = request.prompt
+        super().__init__(session.place, prompt, len(prompt) - 1, request.priority, AHEAD)
+        params = request.params
+        self.ends = frozenset(params.stop_token_ids)
+        if tokenizer is not None and not params.ignore_eos:
+            self.ends |= tokenizer.eog_ids
+        self._request = request
+        self._sampler = make_sampler(request, session.vocab_size, tokenizer)
+        self._count = 0
+        self._prompt_ms = self._predicted_ms = 0.0
+
+    def receive(self, logits: Logits) -> Sequence[int]:
+        """Sample a token, and go on with it unless it was the last."""
+        if self._count == 0:
+            self._prompt_ms = self.tick()
+        if self._request.max_tokens == 0:
+            self.put(Sampled(None, "length", None, self._prompt_ms, 0.0))
+            return ()
+        row = logits[0]
+        token = self._sampler.sample(row)
+        self._sampler.accept(token)
+        self._count += 1
+        reason: FinishReason | None = None
+        if token in self.ends:
+            reason = "stop"
+        elif self._count == self._request.max_tokens:
+            reason = "length"
+        alternatives = self._request.params.logprobs
+        logprob = None
+        if alternatives is not None:
+            logprob = token_logprob(self._sampler, row, token, alternatives)
+        self._predicted_ms += self.tick()
+        self.put(Sampled(token, reason, logprob, self._prompt_ms, self._predicted_ms))
+        return () if reason else (token,)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A token and what it took; without one, the prompt was all that was asked for."""
+
+    token: int | None
+    reason: FinishReason | None
+    logprob: TokenLogprob | None
+    prompt_ms: float
+    predicted_ms: float
 
 
 def generate(
@@ -55,46 +115,35 @@ def generate(
 ) -> Iterator[Chunk]:
     """Run a request in a session, one chunk a token; the last chunk carries the totals.
 
-    Times count only work done here, not what the consumer does between chunks.
+    Times begin with the first step. The engine goes on while the consumer is at work, but not
+    further than AHEAD tokens; waiting for a slower one does not count.
     """
-    params = request.params
-    tally = _Tally(request, load_ms, session.meter())
-    clock = time.perf_counter()
-    logits, tally.computed = session.prefill(request.prompt)
-    tally.prompt_ms = _since(clock)
-    if request.max_tokens == 0:
-        yield tally.last("", [], "length")
-        return
-
-    ends = frozenset(params.stop_token_ids)
-    if tokenizer is not None and not params.ignore_eos:
-        ends |= tokenizer.eog_ids
-    sampler = make_sampler(request, len(logits), tokenizer)
-    text = _TextOut(tokenizer, params.stop)
-    clock = time.perf_counter()
-    while True:
-        token = sampler.sample(logits)
-        sampler.accept(token)
-        tally.count += 1
-        logprobs = None
-        if params.logprobs is not None:
-            logprobs = [token_logprob(sampler, logits, token, params.logprobs)]
-        piece = "" if token in ends else text.push(token)
-        reason: FinishReason | None = None
-        if token in ends or text.stopped:
-            reason = "stop"
-        elif tally.count == request.max_tokens:
-            reason = "length"
-        if reason is None:
-            tally.predicted_ms += _since(clock)
-            yield Chunk(piece, [token], logprobs=logprobs)
-            clock = time.perf_counter()
-            logits = session.decode(token)
-            continue
-        piece += text.finish()
-        tally.predicted_ms += _since(clock)
-        yield tally.last(piece, [token], reason, logprobs)
-        return
+    meter = session.meter()
+    task = Generation(session, request, tokenizer)
+    text = _TextOut(tokenizer, request.params.stop)
+    count = 0
+    with contextlib.closing(session.run(task)) as events:
+        for event in events:
+            ids = [] if event.token is None else [event.token]
+            count += len(ids)
+            piece, reason = "", event.reason
+            if ids and event.token not in task.ends:
+                piece = text.push(event.token)
+            if text.stopped:
+                reason = "stop"
+            logprobs = None if event.logprob is None else [event.logprob]
+            if reason is None:
+                yield Chunk(piece, ids, logprobs=logprobs)
+                continue
+            piece += text.finish()
+            assert task.kept is not None
+            computed = len(request.prompt) - task.kept
+            timings = Timings(
+                load_ms, computed, event.prompt_ms, count, event.predicted_ms, meter.read()
+            )
+            usage = Usage(len(request.prompt), count)
+            yield Chunk(piece, ids, reason, logprobs, usage, timings, request.seed)
+            return
 
 
 def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None) -> Sampler:
@@ -148,39 +197,3 @@ class _TextOut:
 
     def finish(self) -> str:
         return self._out.finish() if self._out is not None else ""
-
-
-@dataclass
-class _Tally:
-    """What a generation has cost so far."""
-
-    request: Request
-    load_ms: float
-    meter: StreamMeter
-    computed: int = 0
-    prompt_ms: float = 0.0
-    count: int = 0
-    predicted_ms: float = 0.0
-
-    def last(
-        self,
-        text: str,
-        token_ids: list[int],
-        reason: FinishReason,
-        logprobs: list[TokenLogprob] | None = None,
-    ) -> Chunk:
-        """The final chunk, with the totals."""
-        timings = Timings(
-            self.load_ms,
-            self.computed,
-            self.prompt_ms,
-            self.count,
-            self.predicted_ms,
-            self.meter.read(),
-        )
-        usage = Usage(len(self.request.prompt), self.count)
-        return Chunk(text, token_ids, reason, logprobs, usage, timings, self.request.seed)
-
-
-def _since(clock: float) -> float:
-    return 1e3 * (time.perf_counter() - clock)

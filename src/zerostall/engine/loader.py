@@ -20,7 +20,7 @@ from zerostall.engine.budget import (
 from zerostall.engine.cpus import place_threads
 from zerostall.engine.drive import drive_place, nearest_first
 from zerostall.engine.profile import write_profile
-from zerostall.engine.session import Turns
+from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ModelFormatError
 
@@ -72,10 +72,9 @@ class Loaded:
     file: GgufFile
     model: Architecture
     tokenizer: Tokenizer | None
-    turns: Turns
+    scheduler: Scheduler
     load_ms: float
     profile: Path | None = None  # of its experts, written on close
-    concurrent: int = 1  # sequences of full length that fit into memory at once
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
@@ -83,7 +82,7 @@ class Loaded:
         Raises:
             StorageError: the profile cannot be written.
         """
-        scores = self.turns.close()
+        scores = self.scheduler.close()
         if self.profile is not None and scores:
             write_profile(self.profile, self.file, scores)
 
@@ -152,17 +151,16 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
-    turns = Turns(engine, options.streaming.trace)
+    scheduler = Scheduler(engine, options.streaming.trace)
     load_ms = 1e3 * (time.perf_counter() - clock)
     return Loaded(
         path,
         file,
         model,
         tokenizer,
-        turns,
+        scheduler,
         load_ms,
         options.streaming.profile,
-        max(1, planned.plan.kv_tokens // planned.plan.context),
     )
 
 

@@ -17,7 +17,7 @@ from zerostall.errors import InvalidRequestError
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
     from zerostall.engine.completion import StreamTimings
-    from zerostall.engine.session import Turns
+    from zerostall.engine.scheduler import Scheduler
 
 Demand = tuple[int, int, list[int], list[int], str]
 
@@ -52,7 +52,7 @@ class Streaming:
         speculator: a file of `zerostall train-speculator`, with which guesses what the next layer
             will want are right more often.
         record_states: bytes that what guesses are made of may take between two calls of
-            Turns.take_states(); 0: nothing is recorded. Experts are streamed then even if all
+            Scheduler.take_states(); 0: nothing is recorded. Experts are streamed then even if all
             would fit.
         throttle, faults: make the drive slow or faulty, for tests.
     """
@@ -82,7 +82,7 @@ class Streaming:
             )
         if not self.route_margin >= 0:
             raise InvalidRequestError(f"route_margin is {self.route_margin}; give 0 or more")
-        # Also where the model turns out to fit: nobody would learn of a misspelt path.
+        # Also where the model scheduler out to fit: nobody would learn of a misspelt path.
         for name, path in (
             *(("mirror", each) for each in self.mirrors),
             ("speculator", self.speculator),
@@ -166,9 +166,9 @@ def _copies(mirror: Path, paths: Sequence[str]) -> list[str]:
 class StreamMeter:
     """What streaming does between two moments."""
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._before = turns.stream_stats()
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._before = scheduler.stream_stats()
         self._faults = _major_faults()
 
     def read(self) -> StreamTimings | None:
@@ -177,7 +177,7 @@ class StreamMeter:
 
         if not self._before:
             return None
-        after = self._turns.stream_stats()
+        after = self._scheduler.stream_stats()
         since = {key: after[key] - before for key, before in self._before.items()}
         return StreamTimings(
             **{key: since[key] for key in _COUNTERS},

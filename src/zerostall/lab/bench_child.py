@@ -73,7 +73,7 @@ def measure(path: Path, test: Test, part: str) -> Measured:
     """
     assert part in PARTS
     loaded = load(path, test.options())
-    engine = loaded.turns.engine
+    engine = loaded.scheduler.engine
     engine.settle()
     _say({"loaded": {"load_ms": loaded.load_ms}})
     # Other tokens than those measured, whose experts would else be the ones just read.
@@ -87,7 +87,7 @@ def measure(path: Path, test: Test, part: str) -> Measured:
     sequence = engine.open_sequence()
     prefill(engine, sequence, ids[: test.depth])
     tokens = getattr(test, "prompt" if part == "prefill" else "tokens")
-    meter = StreamMeter(loaded.turns)
+    meter = StreamMeter(loaded.scheduler)
     started = time.perf_counter()
     (prefill if part == "prefill" else decode)(
         engine, sequence, ids[test.depth : test.depth + tokens]
@@ -98,10 +98,10 @@ def measure(path: Path, test: Test, part: str) -> Measured:
         tokens,
         seconds,
         loaded.load_ms,
-        loaded.turns.stream_stats().get("slots", 0),
+        loaded.scheduler.stream_stats().get("slots", 0),
         None if streaming is None else streaming.to_dict(),
     )
-    loaded.turns.close()
+    loaded.scheduler.close()
     return measured
 
 

@@ -91,7 +91,7 @@ def train(
     """
     if rank < 1:
         raise InvalidRequestError(f"rank is {rank}; give at least 1")
-    if not llm.loaded.turns.engine.expert_layers:
+    if not llm.loaded.scheduler.engine.expert_layers:
         raise InvalidRequestError(f"{llm.path.name} has no experts: there is nothing to train")
     sequences = windows(llm, texts, tokens)
     split = len(sequences) - max(1, len(sequences) // HELD_OUT)

@@ -66,15 +66,16 @@ def windows(llm: LLM, texts: Sequence[str], tokens: int) -> list[list[int]]:
 
 def record(llm: LLM, sequences: Sequence[Sequence[int]]) -> Iterator[States]:
     """The states of each step of running `sequences`; the model was loaded to record them."""
-    turns = llm.loaded.turns
+    engine = llm.loaded.scheduler.engine
     width = llm.architecture.width
-    row = sum(4 * (2 * width + 3 * layer[0]) for layer in turns.engine.expert_layers)
-    batch = max(1, min(turns.max_batch, STATE_BYTES // max(1, row)))
+    row = sum(4 * (2 * width + 3 * layer[0]) for layer in engine.expert_layers)
+    batch = max(1, min(engine.max_batch, STATE_BYTES // max(1, row)))
     for ids in sequences:
-        sequence = turns.open_sequence()
+        sequence = engine.open_sequence()
         try:
             for begin in range(0, len(ids), batch):
-                turns.step(sequence, ids[begin : begin + batch], [])
-                yield turns.take_states()
+                part = np.asarray(ids[begin : begin + batch], np.int32)
+                engine.step(part, np.full(len(part), sequence, np.int32), np.empty(0, np.int32))
+                yield engine.take_states()
         finally:
-            turns.close_sequence(sequence)
+            engine.close_sequence(sequence)

@@ -111,9 +111,9 @@ class Ours:
         if self._loaded is None:
             test = self.test
             self._loaded = load(self.path, test.options(), progress)
-            self._loaded.turns.engine.settle()
+            self._loaded.scheduler.engine.settle()
             rng = np.random.default_rng(0)
-            ids = rng.integers(0, self._loaded.turns.vocab_size, test.context, dtype=np.int32)
+            ids = rng.integers(0, self._loaded.scheduler.vocab_size, test.context, dtype=np.int32)
             self._ids = ids
             self._measure(min(test.prompt, MAX_BATCH), min(test.tokens, WARM_UP_TOKENS))
         return self._loaded
@@ -121,7 +121,7 @@ class Ours:
     def unload(self) -> None:
         """Free the model's memory."""
         if self._loaded is not None:
-            self._loaded.turns.close()
+            self._loaded.scheduler.close()
             self._loaded = None
             gc.collect()
 
@@ -132,7 +132,7 @@ class Ours:
 
     def _measure(self, prompt: int, tokens: int) -> Rates:
         assert self._loaded is not None
-        engine = self._loaded.turns.engine
+        engine = self._loaded.scheduler.engine
         sequence = engine.open_sequence()
         try:
             depth = self.test.depth

@@ -39,7 +39,7 @@ class Recorder:
             return
         from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
 
-        engine = llm.loaded.turns.engine
+        engine = llm.loaded.scheduler.engine
         layers = tuple(TracedLayer(*layer) for layer in engine.expert_layers)
         if not layers:
             raise InvalidRequestError(

@@ -71,7 +71,6 @@ class Service:
             if self.settings.chat_template is not None:
                 llm.tokenizer.chat_templates.pop("tool_use", None)
                 llm.tokenizer.chat_templates["default"] = self.settings.chat_template
-            self.gate.parallel = min(self.gate.parallel, llm.concurrent)
             self.metrics.watch(llm.meter())
             self._llm = llm
         except ZerostallError as error:

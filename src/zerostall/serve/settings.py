@@ -13,8 +13,7 @@ class Settings:
 
     Attributes:
         host, port: where to listen; port 0 takes a free one.
-        parallel: generations that run at once, each step in its turn; fewer if memory holds
-            fewer sequences of full length.
+        parallel: generations that share the engine's steps.
         queue: generations that may wait for their turn; one more gets a 429.
         api_keys: any of these is accepted; none: everybody is.
         cors: origins whose pages may call; "*" is every one.
@@ -29,7 +28,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8080
-    parallel: int = 4
+    parallel: int = 8
     queue: int = 64
     api_keys: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()

@@ -1,0 +1,98 @@
+"""Which tasks share a step, and with how many tokens each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zerostall.engine.task import Task
+
+# While answers are streamed, a prompt gets so many tokens a step that the step takes at most twice
+# as long as without it.
+GAP_FACTOR = 2.0
+FEWEST = 8  # tokens of a prompt in a step, however slow they are
+UNKNOWN = 32  # the same, before anything was measured
+_WEIGHT = 0.3  # of the newest measurement
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task's share of a step."""
+
+    task: Task
+    tokens: int
+    rows: int  # how many of the last of them have logits that are wanted
+
+
+class Pace:
+    """What steps have cost: of answers alone, and of each token of a prompt beside them."""
+
+    def __init__(self) -> None:
+        self._answers_s = 0.0
+        self._token_s = 0.0
+
+    def note(self, answers: int, prompt_tokens: int, seconds: float) -> None:
+        """A step with so many tokens of answers and of prompts took so long."""
+        if answers and not prompt_tokens:
+            self._answers_s = _blend(self._answers_s, seconds)
+        elif prompt_tokens >= FEWEST:
+            beside = self._answers_s if answers else 0.0
+            self._token_s = _blend(self._token_s, max(0.0, seconds - beside) / prompt_tokens)
+
+    def prompt_tokens(self, most: int) -> int:
+        """How many tokens of prompts may join a step with answers."""
+        if self._answers_s == 0.0 or self._token_s == 0.0:
+            return min(UNKNOWN, most)
+        fit = int((GAP_FACTOR - 1.0) * self._answers_s / self._token_s)
+        return min(max(FEWEST, fit), most)
+
+
+def _blend(old: float, new: float) -> float:
+    return new if old == 0.0 else old + _WEIGHT * (new - old)
+
+
+def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) -> list[Part]:
+    """The parts of one step.
+
+    Args:
+        tasks: those that can run, the most urgent first, each placed.
+        pace: what steps have cost.
+        max_batch: the most tokens.
+        max_rows: the most rows of logits.
+
+    Answers (one token left to compute) all go in. What room there is goes to prompts: half to the
+    first, so that it is not starved, then to those that need least, so that short ones need not
+    wait for long ones.
+    """
+    answers = [task for task in tasks if task.remaining == 1][: min(max_batch, max_rows)]
+    parts = [Part(task, 1, 1) for task in answers]
+    prompts = [task for task in tasks if task.remaining > 1]
+    room = max_batch - len(parts)
+    rows = max_rows - len(parts)
+    if answers:
+        room = pace.prompt_tokens(room)
+    if not prompts:
+        return parts
+    first, *others = prompts
+    granted: dict[Task, int] = {}
+    if others:
+        granted[first] = min(first.remaining, -(-room // 2))
+        room -= granted[first]
+    for task in [*sorted(others, key=lambda task: task.remaining), first]:
+        more = min(task.remaining - granted.get(task, 0), room)
+        granted[task] = granted.get(task, 0) + more
+        room -= more
+    for task in prompts:
+        part = _part(task, granted[task], rows)
+        if part.tokens:
+            parts.append(part)
+            rows -= part.rows
+    return parts
+
+
+def _part(task: Task, tokens: int, rows: int) -> Part:
+    """At most so many tokens and rows of a task."""
+    begin = len(task.place.tokens)
+    unwanted = max(0, min(tokens, task.next_row - begin))
+    wanted = min(tokens - unwanted, rows)
+    return Part(task, unwanted + wanted, wanted)

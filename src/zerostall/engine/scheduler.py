@@ -1,0 +1,329 @@
+"""Continuous batching: the steps of all tasks are one, on a thread of the engine's own.
+
+The thread lives only while there is something to compute; so nothing holds up the end of the
+program, and an idle engine costs nothing. Which tasks share a step changes no bit of what each
+gives (docs/adr/0001).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zerostall.engine.batching import Pace, Part, compose
+from zerostall.engine.streaming import Demand
+from zerostall.engine.task import Place, Task
+from zerostall.errors import CancelledError, ClosedError, OutOfBudgetError
+
+if TYPE_CHECKING:
+    from zerostall._core import Engine
+
+PAGE = 64  # positions of a page of the cache
+
+
+class Scheduler:
+    """Runs tasks in one engine.
+
+    When the cache is full, sequences that nobody computes in lose theirs first, then the task
+    that came last: it is computed again later. None fails for that unless it is alone.
+
+    Args:
+        engine: the core's, nobody else's from now on while tasks run.
+        trace: called after each step with what it demanded, if the engine was told to trace.
+    """
+
+    def __init__(self, engine: Engine, trace: Callable[[list[Demand]], None] | None = None) -> None:
+        self._engine: Engine | None = engine
+        self._trace = trace
+        self._lock = threading.Lock()
+        self._new: deque[Task] = deque()
+        self._released: deque[Place] = deque()
+        self._running = False  # whether the thread is there; under the lock
+        self._ended = threading.Event()
+        self._closed = False
+        self._count = 0
+        # For whoever has the lock, or is the thread:
+        self._tasks: list[Task] = []  # in order of arrival
+        self._places: list[Place] = []  # those with a sequence in the engine
+        self._batch: list[Part] = []  # of the step under way
+        self._pace = Pace()
+        self._clock = 0
+        self.preempted = 0  # tasks that lost their memory and were computed again
+        self.vocab_size = engine.vocab_size
+        self.context = engine.context
+        self.max_batch = engine.max_batch
+        self.max_logits = engine.max_logits
+
+    # --- any thread ---------------------------------------------------------------------------
+    @property
+    def engine(self) -> Engine:
+        """The engine, unless closed."""
+        if self._engine is None:
+            raise ClosedError("this LLM was closed; make a new one")
+        return self._engine
+
+    @property
+    def active(self) -> int:
+        """Tasks that are not done."""
+        return len(self._tasks) + len(self._new)
+
+    def submit(self, task: Task) -> None:
+        """Run a task as soon as its turn comes.
+
+        Raises:
+            ClosedError: the engine was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this LLM was closed; make a new one")
+            self._new.append(task)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what can run: a task came, or a consumer is no longer behind."""
+        with self._lock:
+            start = not self._running and not self._closed
+        if start:
+            threading.Thread(target=self._loop, name="zs-engine").start()
+
+    def stop(self, task: Task) -> None:
+        """Let no further step begin for a task; a step under way for it alone ends at once."""
+        task.stop()
+        with self._lock:
+            batch = self._batch
+            if batch and self._engine is not None and all(part.task.stopped for part in batch):
+                self._engine.interrupt()
+
+    def release(self, place: Place) -> None:
+        """Free a place: now if the engine is idle, else before its next step.
+
+        Never waits, because a garbage collection may call it anywhere.
+        """
+        place.released = True
+        self._released.append(place)
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._running:
+                    self._drop_stopped()
+                    self._free_released()
+            finally:
+                self._lock.release()
+
+    def stream_stats(self) -> dict[str, int]:
+        """Counters of streamed experts since the load; empty if none are streamed."""
+        return self.engine.stream_stats()
+
+    def close(self) -> list[float]:
+        """Drop the engine once the step under way has ended; later calls raise ClosedError.
+
+        Returns:
+            How much each streamed expert was wanted; empty if none were streamed.
+        """
+        with self._lock:
+            self._closed = True
+            running = self._running
+            if running and self._engine is not None:
+                self._engine.interrupt()
+        if running:
+            self._ended.wait()
+        with self._lock:
+            for task in [*self._tasks, *self._new]:
+                task.fail(ClosedError("this LLM was closed; make a new one"))
+            self._tasks.clear()
+            self._new.clear()
+            self._places.clear()
+            scores = [] if self._engine is None else self._engine.expert_scores()
+            self._engine = None
+        return scores
+
+    # --- the thread ---------------------------------------------------------------------------
+    def _loop(self) -> None:
+        with self._lock:
+            if self._running:
+                return  # another was started at the same moment, and sees all there is
+            self._running = True
+            self._ended.clear()
+        try:
+            while self._next():
+                self._step()
+        except BaseException as error:
+            # Nobody may wait for ever.
+            with self._lock:
+                for task in [*self._tasks, *self._new]:
+                    task.fail(error)
+                self._tasks.clear()
+                self._new.clear()
+                self._batch = []
+                self._running = False
+            self._ended.set()
+            raise
+
+    def _next(self) -> bool:
+        """Choose the next step; without one the thread ends."""
+        with self._lock:
+            self._batch = []
+            while self._new:
+                task = self._new.popleft()
+                self._count += 1
+                task.number = self._count
+                self._tasks.append(task)
+            self._drop_stopped()
+            self._free_released()
+            if not self._closed:
+                self._batch = self._choose()
+            if not self._batch:
+                self._running = False
+                self._ended.set()
+            return bool(self._batch)
+
+    def _choose(self) -> list[Part]:
+        ready = [task for task in self._tasks if task.may_run()]
+        ready.sort(key=lambda task: (task.priority, task.number))
+        suspects = [task for task in ready if task.alone]
+        if suspects:
+            ready = suspects[:1]
+        placed: list[Task] = []
+        room = self.engine.free_tokens
+        for task in ready:
+            if not task.placed:
+                held = len(task.place.tokens)
+                if placed and len(task.tokens) - held + PAGE > room:
+                    continue  # it would only take the memory of those that run
+                self._place(task)
+            room -= task.remaining
+            placed.append(task)
+        return compose(placed, self._pace, self.max_batch, self.max_logits)
+
+    def _place(self, task: Task) -> None:
+        """Let the place hold as much of the task's tokens as the cache has, and nothing else."""
+        place = task.place
+        if place.sequence is None:
+            place.sequence = self.engine.open_sequence()
+            self._places.append(place)
+        # The first wanted row has to be computed.
+        kept = min(_common(place.tokens, task.tokens), task.next_row)
+        if kept < PAGE <= task.next_row:
+            kept = 0  # less than the page that the cache may have
+        self._truncate(place, kept)
+        if not place.tokens:
+            wanted = np.asarray(task.tokens[: task.next_row + 1], np.int32)
+            place.tokens = task.tokens[: self.engine.adopt_prefix(place.sequence, wanted)]
+        if task.kept is None:
+            task.kept = len(place.tokens)
+            task.begin()
+        task.placed = True
+
+    def _truncate(self, place: Place, length: int) -> None:
+        if place.sequence is not None and length < len(place.tokens):
+            self.engine.truncate(place.sequence, length)
+            del place.tokens[length:]
+
+    def _step(self) -> None:
+        """Run the step chosen and hand out what it gave."""
+        batch = self._batch
+        tokens: list[int] = []
+        sequences: list[int] = []
+        rows: list[int] = []
+        for part in batch:
+            place = part.task.place
+            begin = len(place.tokens)
+            tokens += part.task.tokens[begin : begin + part.tokens]
+            assert place.sequence is not None
+            sequences += [place.sequence] * part.tokens
+            rows += range(len(tokens) - part.rows, len(tokens))
+        begun = time.perf_counter()
+        try:
+            logits = self.engine.step(
+                np.asarray(tokens, np.int32),
+                np.asarray(sequences, np.int32),
+                np.asarray(rows, np.int32),
+            )
+            if self._trace is not None:
+                self._trace(self.engine.take_trace())
+        except CancelledError:
+            return  # nobody wants it any more; or else it is chosen again
+        except OutOfBudgetError as error:
+            self._make_room(batch, error)
+            return
+        except Exception as error:  # noqa: BLE001  the tasks' consumers get it
+            self._suspect(batch, error)
+            return
+        self._batch = []  # too late to interrupt it
+        answers = sum(part.tokens == 1 for part in batch)
+        self._pace.note(answers, len(tokens) - answers, time.perf_counter() - begun)
+        self._clock += 1
+        done = 0
+        for part in batch:
+            place = part.task.place
+            begin = len(place.tokens)
+            place.tokens += part.task.tokens[begin : begin + part.tokens]
+            place.used = self._clock
+            part.task.alone = False
+            self._hand_out(part.task, logits[done : done + part.rows])
+            done += part.rows
+
+    def _hand_out(self, task: Task, logits: np.ndarray) -> None:
+        if len(logits) == 0 or task.stopped:
+            return
+        task.next_row += len(logits)
+        try:
+            task.tokens += task.receive(logits)
+        except Exception as error:  # noqa: BLE001  its consumer gets it
+            task.fail(error)
+        task.finished = task.next_row == len(task.tokens)
+
+    def _suspect(self, batch: list[Part], error: Exception) -> None:
+        """A failed step changed nothing. With several tasks in it, each is tried alone."""
+        if len(batch) == 1:
+            batch[0].task.fail(error)
+        for part in batch:
+            part.task.alone = True
+
+    def _make_room(self, batch: list[Part], error: OutOfBudgetError) -> None:
+        """Take the memory of one sequence: one that rests, or that of the least urgent task."""
+        busy = {id(task.place) for task in self._tasks}
+        resting = [place for place in self._places if id(place) not in busy and place.tokens]
+        if resting:
+            self._truncate(min(resting, key=lambda place: place.used), 0)
+            return
+        first = min((part.task for part in batch), key=lambda task: (task.priority, task.number))
+        others = [task for task in self._tasks if task.place.tokens and task is not first]
+        if others:
+            last = max(others, key=lambda task: (task.paused, task.priority, task.number))
+            self._truncate(last.place, 0)
+            last.placed = False
+            self.preempted += 1
+        elif len(batch) > 1:
+            first.alone = True
+        else:
+            first.fail(error)
+
+    def _drop_stopped(self) -> None:
+        self._tasks = [
+            task
+            for task in self._tasks
+            if not (task.stopped or task.finished or task.place.released)
+        ]
+
+    def _free_released(self) -> None:
+        while self._released:
+            place = self._released.popleft()
+            if place.sequence is None:
+                continue
+            if self._engine is not None:
+                self._engine.close_sequence(place.sequence)
+            self._places = [other for other in self._places if other is not place]
+            place.sequence = None
+            place.tokens = []
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))

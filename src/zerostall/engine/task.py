@@ -1,0 +1,149 @@
+"""What the scheduler runs: a sequence that grows, and who waits for its logits."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.float32]
+
+
+class Place:
+    """What the engine holds of one sequence; only the scheduler changes it.
+
+    Attributes:
+        sequence: the engine's number of it, once there is one.
+        tokens: the tokens whose keys and values are in the cache.
+        used: when it was last computed in, for the choice whose memory to take.
+        released: nobody will use it again.
+    """
+
+    __slots__ = ("__weakref__", "released", "sequence", "tokens", "used")
+
+    def __init__(self) -> None:
+        self.sequence: int | None = None
+        self.tokens: list[int] = []
+        self.used = 0
+        self.released = False
+
+
+class Task(ABC):
+    """Tokens to compute in a place, and a consumer in another thread.
+
+    What it gives is not computed faster than the consumer takes it, but for `ahead` events.
+
+    Args:
+        place: where; one task at a time.
+        tokens: what the sequence is to hold, at least one.
+        first_row: logits of this position and of all later ones are wanted.
+        priority: a lower number goes first.
+        ahead: how many events may wait for the consumer.
+    """
+
+    def __init__(
+        self, place: Place, tokens: Sequence[int], first_row: int, priority: int, ahead: int
+    ) -> None:
+        self.place = place
+        self.tokens = list(tokens)
+        self.next_row = first_row
+        self.priority = priority
+        self.number = 0  # in order of arrival, given by the scheduler
+        self.kept: int | None = None  # tokens found in the cache; None until it first runs
+        self.placed = False  # `place` holds a beginning of `tokens`, and nothing else
+        self.alone = False  # a step with others failed: the next one shows whose fault it was
+        self.paused = False
+        self.finished = False
+        self._ahead = ahead
+        self._clock = 0.0
+        self._stopped = threading.Event()
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    # --- the scheduler's thread ---------------------------------------------------------------
+    @abstractmethod
+    def receive(self, logits: Logits) -> Sequence[int]:
+        """Take logits [rows, vocab] of the next positions wanted.
+
+        Returns:
+            Tokens to go on with; none after the last wanted row ends the task.
+        """
+
+    def begin(self) -> None:
+        """Time counts from here: its first step comes, or the first after a pause."""
+        self._clock = time.perf_counter()
+
+    def tick(self) -> float:
+        """Milliseconds that counted since the last call."""
+        now = time.perf_counter()
+        passed, self._clock = now - self._clock, now
+        return 1e3 * passed
+
+    @property
+    def remaining(self) -> int:
+        """Tokens still to be computed."""
+        return len(self.tokens) - len(self.place.tokens)
+
+    def may_run(self) -> bool:
+        """Whether the consumer wants more; notes when it does not, so that it calls again."""
+        was_paused, self.paused = self.paused, True  # before looking: the consumer does the reverse
+        if self._events.qsize() < self._ahead:
+            self.paused = False
+            if was_paused:
+                self.begin()
+        return not self.paused
+
+    def put(self, event: Any) -> None:
+        """Hand an event to the consumer; None is the last."""
+        self._events.put(event)
+
+    # --- any thread ---------------------------------------------------------------------------
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Let no further step begin for it."""
+        self._stopped.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error, which the consumer meets after the events before."""
+        self._stopped.set()
+        self._events.put(_Failure(error))
+
+    # --- the consumer -------------------------------------------------------------------------
+    def take(self) -> Any:
+        """The next event, when it comes; None after the last.
+
+        Raises:
+            Whatever the task failed with.
+        """
+        event = self._events.get()
+        if isinstance(event, _Failure):
+            raise event.error
+        return event
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Scoring(Task):
+    """Gives the logits of all positions from `start` on, in blocks [rows, vocab]."""
+
+    def __init__(self, place: Place, tokens: Sequence[int], start: int) -> None:
+        super().__init__(place, tokens, start, priority=0, ahead=1)
+
+    def receive(self, logits: Logits) -> Sequence[int]:
+        """Hand the block on."""
+        self.put(logits)
+        if self.next_row == len(self.tokens):
+            self.put(None)
+        return ()

@@ -1,0 +1,76 @@
+"""How a step is divided among tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.running import Greedy
+from zerostall.engine.batching import FEWEST, UNKNOWN, Pace, compose
+from zerostall.engine.task import Place, Scoring, Task
+
+
+def task(remaining: int, first_row: int | None = None) -> Task:
+    made = Greedy(Place(), [1] * remaining, 1)
+    if first_row is not None:
+        made.next_row = first_row
+    return made
+
+
+def shares(tasks, pace=None, max_batch=512, max_rows=16):
+    parts = compose(tasks, pace or Pace(), max_batch, max_rows)
+    return [(tasks.index(part.task), part.tokens, part.rows) for part in parts]
+
+
+def test_a_prompt_alone_fills_the_batch():
+    assert shares([task(2048)]) == [(0, 512, 0)]
+    assert shares([task(300)]) == [(0, 300, 1)]
+
+
+def test_answers_come_first_and_all_of_them():
+    tasks = [task(1000), *(task(1) for _ in range(5))]
+    assert shares(tasks)[:5] == [(i, 1, 1) for i in range(1, 6)]
+    assert shares(tasks)[5] == (0, UNKNOWN, 0)
+
+
+def test_no_more_answers_than_rows():
+    tasks = [task(1) for _ in range(20)]
+    assert len(shares(tasks)) == 16
+    assert len(shares(tasks, max_batch=7)) == 7
+
+
+def test_half_goes_to_the_first_prompt_the_rest_to_the_shortest():
+    assert sorted(shares([task(900), task(600), task(40)])) == [
+        (0, 256, 0),
+        (1, 216, 0),
+        (2, 40, 1),
+    ]
+    assert sorted(shares([task(900), task(40)])) == [(0, 472, 0), (1, 40, 1)]
+
+
+def test_rows_are_not_more_than_the_engine_gives():
+    scoring = Scoring(Place(), [1] * 100, 90)
+    assert shares([scoring], max_rows=4) == [(0, 94, 4)]
+    scoring.place.tokens = [1] * 94
+    scoring.next_row = 94
+    assert shares([scoring], max_rows=4) == [(0, 4, 4)]
+
+
+def test_a_prompt_makes_a_step_with_answers_at_most_twice_as_long():
+    pace = Pace()
+    for _ in range(50):
+        pace.note(4, 0, 0.100)
+        pace.note(4, 20, 0.100 + 20 * 0.005)
+    assert pace.prompt_tokens(512) == pytest.approx(20, abs=1)
+    assert pace.prompt_tokens(10) == 10
+
+
+def test_a_slow_prompt_goes_on_all_the_same():
+    pace = Pace()
+    pace.note(4, 0, 0.010)
+    pace.note(0, 100, 100.0)
+    assert pace.prompt_tokens(512) == FEWEST
+
+
+def test_before_anything_is_measured_prompts_are_taken_carefully():
+    assert Pace().prompt_tokens(512) == UNKNOWN
+    assert Pace().prompt_tokens(5) == 5
