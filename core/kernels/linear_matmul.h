@@ -136,8 +136,10 @@ struct Matmul {
     for (size_t panel = job.panel_begin; panel < job.panel_end; ++panel) {
       size_t at[K::kDirectLimit];
       F acc[K::kDirectLimit];
-      for (size_t t = 0; t < tokens; ++t) {
-        at[t] = activation_row(job, begin + t);
+      // The last token stands in for one more where there is no code for so few.
+      const size_t padded = tokens > 4 ? tokens + tokens % 2 : tokens;
+      for (size_t t = 0; t < padded; ++t) {
+        at[t] = activation_row(job, begin + (t < tokens ? t : tokens - 1));
         acc[t] = V::zero();
       }
       Span span = first_span(job, panel);
@@ -147,20 +149,22 @@ struct Matmul {
                    packed_bytes(span.columns));
         }
         for (size_t t = 0; t < tokens; t += kDirectTokens) {
-          direct<kDirectTokens>(span, *job.activations, at + t, acc + t, tokens - t);
+          direct<kDirectTokens>(span, *job.activations, at + t, acc + t, padded - t);
         }
-        for (size_t t = 0; t < tokens; ++t) at[t] += span.columns;
+        for (size_t t = 0; t < padded; ++t) at[t] += span.columns;
       }
       for (size_t t = 0; t < tokens; ++t) store(job, panel, begin + t, acc[t]);
     }
   }
 
-  // T tokens, or `left` if that is fewer.
+  static_assert(kDirectTokens <= 4 || (kDirectTokens % 2 == 0 && K::kDirectLimit % 2 == 0));
+
+  // T tokens, or `left` if that is fewer; above 4 both are even, which halves the code.
   template <int T>
   [[gnu::noinline]] static void direct(const Span& span, const Activations& a, const size_t* at,
                                        F* acc, size_t left) {
     if constexpr (T > 1) {
-      if (left < T) return direct<T - 1>(span, a, at, acc, left);
+      if (left < T) return direct<(T > 4 ? T - 2 : T - 1)>(span, a, at, acc, left);
     }
     F sums[T];
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { sums[t] = acc[t]; });

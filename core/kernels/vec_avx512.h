@@ -12,7 +12,7 @@ namespace {
 
 struct Avx512Vec {
   static constexpr bool kWide = true;
-  static constexpr int kDirectTokens = 4;
+  static constexpr int kDirectTokens = 8;
   static constexpr size_t kDirectLimit = 16;
   static constexpr int kTilePanels = 2, kTileTokens = 4;
   static constexpr bool kSignedBytes = false;
