@@ -37,3 +37,11 @@ class ContextLengthError(InvalidRequestError):
 
 class ClosedError(ZerostallError):
     """The object was closed before the call."""
+
+
+class StateFileError(ZerostallError):
+    """A saved state is cut, damaged, of another version or of another model."""
+
+
+class InternalError(ZerostallError):
+    """A fault of zerostall itself; please report it."""
