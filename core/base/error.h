@@ -13,6 +13,8 @@ enum class ErrorKind {
   Storage,           // the operating system refused or failed a read or write: StorageError
   InvalidRequest,    // the caller's argument: InvalidRequestError
   ContextLength,     // more tokens than the context holds: ContextLengthError
+  StateFile,         // a saved state that cannot be taken up: StateFileError
+  Internal,          // an invariant of the core is broken: InternalError
   Interrupted,       // a signal stopped the step; state is as before it
 };
 

@@ -17,6 +17,8 @@ const char* class_name(ErrorKind kind) {
     case ErrorKind::Storage: return "StorageError";
     case ErrorKind::InvalidRequest: return "InvalidRequestError";
     case ErrorKind::ContextLength: return "ContextLengthError";
+    case ErrorKind::StateFile: return "StateFileError";
+    case ErrorKind::Internal: return "InternalError";
     case ErrorKind::Interrupted: return "CancelledError";
   }
   return nullptr;

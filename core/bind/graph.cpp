@@ -6,15 +6,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
-#include <mutex>
 
 #include "base/error.h"
 #include "bind/bind.h"
+#include "bind/engine.h"
 #include "bind/streaming.h"
 #include "bind/tape_spec.h"
 #include "gguf/types.h"
-#include "graph/engine.h"
 #include "kernels/select.h"
 
 namespace nb = nanobind;
@@ -33,13 +31,6 @@ kernels::KvType kv_type(const std::string& name) {
   throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16 or f32");
 }
 
-// The engine runs one step at a time; the lock is taken with the GIL released.
-struct BoundEngine {
-  std::mutex lock;
-  std::unique_ptr<Engine> engine;
-  std::atomic<bool> interrupted{false};  // asked of the step under way
-};
-
 graph::EngineOptions engine_options(int threads, size_t context, size_t max_batch, size_t kv_tokens,
                                     const std::string& kv) {
   graph::EngineOptions options;
@@ -55,13 +46,14 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
                  size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
                  std::optional<std::string> isa, std::optional<nb::callable> progress,
                  std::optional<std::vector<int>> cpus, std::optional<std::vector<int>> nodes,
-                 bool uneven, std::optional<nb::dict> streaming) {
+                 bool uneven, std::optional<nb::dict> streaming, bool prefix_cache) {
   graph::TapeSpec spec = tape_spec(std::move(tape));
   graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
   options.isa = isa.value_or("");
   options.cpus = std::move(cpus).value_or(std::vector<int>());
   options.nodes = std::move(nodes).value_or(std::vector<int>());
   options.uneven = uneven;
+  options.prefix_cache = prefix_cache;
   if (streaming) read_streaming(*streaming, options);
   if (!options.nodes.empty() && options.nodes.size() != static_cast<size_t>(threads)) {
     throw Error(ErrorKind::InvalidRequest, "nodes has " + std::to_string(options.nodes.size()) +
@@ -138,14 +130,6 @@ nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
   d["format"] = type ? std::string(type->name) : std::to_string(tensor->type);
   d["bytes"] = tensor->bytes * static_cast<uint64_t>(end - ref.row_begin) / rows;
   return d;
-}
-
-// What fn(engine) returns, between steps.
-template <class Fn>
-auto locked(BoundEngine& self, Fn&& fn) {
-  nb::gil_scoped_release release;
-  std::lock_guard guard(self.lock);
-  return fn(*self.engine);
 }
 
 nb::list describe(BoundEngine& self) {
@@ -232,56 +216,33 @@ void graph(nb::module_& m) {
         "What a tape uses of a file: the matrices that are packed, as (tensor, first row, end of\n"
         "rows, experts) in the tape's order, and the tensors used as they are. Raises what Engine\n"
         "raises.");
-  nb::class_<BoundEngine>(
+  nb::class_<BoundEngine> engine(
       m, "Engine",
       "A loaded model: packed weights, KV cache and threads. Steps from several "
-      "Python threads take turns.")
-      .def(
-          "__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
-          "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
-          "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
-          "uneven"_a = false, "streaming"_a = nb::none(),
-          nb::sig(
-              "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
-              "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
-              "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
-              "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
-              "collections.abc.Sequence[int] | None = None, uneven: bool = False, streaming: "
-              "dict[str, "
-              "typing.Any] | None = None) -> None"),
-          "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
-          "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
-          "positions of all sequences together (0: context). progress(done, total) is called\n"
-          "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
-          "caller's, during a step only); None: threads may move. nodes: the NUMA node of each,\n"
-          "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
-          "some cores are slower, so threads take work as they finish. streaming: experts are\n"
-          "read as they are needed (engine/streaming.py lists the keys). Raises ModelFormatError,\n"
-          "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
-      .def(
-          "open_sequence",
-          [](BoundEngine& self) {
-            return locked(self, [](Engine& e) { return e.open_sequence(); });
-          },
-          "Start an empty sequence; returns its number.")
-      .def(
-          "close_sequence",
-          [](BoundEngine& self, int sequence) {
-            locked(self, [&](Engine& e) { e.close_sequence(sequence); });
-          },
-          "sequence"_a, "Free a sequence and its cache pages.")
-      .def(
-          "length",
-          [](BoundEngine& self, int sequence) {
-            return locked(self, [&](Engine& e) { return e.length(sequence); });
-          },
-          "sequence"_a, "Tokens a sequence holds.")
-      .def(
-          "truncate",
-          [](BoundEngine& self, int sequence, size_t length) {
-            locked(self, [&](Engine& e) { e.truncate(sequence, length); });
-          },
-          "sequence"_a, "length"_a, "Forget all but the first `length` tokens of a sequence.")
+      "Python threads take turns.");
+  engine
+      .def("__init__", &make_engine, "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096,
+           "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
+           "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
+           "uneven"_a = false, "streaming"_a = nb::none(), "prefix_cache"_a = true,
+           nb::sig(
+               "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
+               "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
+               "None = None, progress: collections.abc.Callable[[int, int], object] | None = "
+               "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
+               "collections.abc.Sequence[int] | None = None, uneven: bool = False, streaming: "
+               "dict[str, "
+               "typing.Any] | None = None, prefix_cache: bool = True) -> None"),
+           "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
+           "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
+           "positions of all sequences together (0: context). progress(done, total) is called\n"
+           "in bytes while packing. cpus: the CPU that each thread stays on (the first is the\n"
+           "caller's, during a step only); None: threads may move. nodes: the NUMA node of each,\n"
+           "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
+           "some cores are slower, so threads take work as they finish. streaming: experts are\n"
+           "read as they are needed (engine/streaming.py lists the keys). prefix_cache: sequences\n"
+           "share full pages of tokens they have in common. Raises ModelFormatError,\n"
+           "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
       .def("step", &step, "tokens"_a, "sequences"_a, "rows"_a,
            "Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence "
            "are\n"
@@ -387,6 +348,7 @@ void graph(nb::module_& m) {
       .def_prop_ro(
           "isa", [](BoundEngine& self) { return kernels::isa_name(self.engine->isa()); },
           "The instruction set in use.");
+  sequences(engine);
 }
 
 }  // namespace zs::bind

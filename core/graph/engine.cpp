@@ -5,7 +5,9 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "graph/identity.h"
 #include "kernels/select.h"
+#include "kv/state_file.h"
 
 namespace zs::graph {
 namespace {
@@ -47,7 +49,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   for (int t = 0; t < pool_.size(); ++t) private_.push_back(scratch_.data() + shared + t * each);
   logits_ = AlignedBuffer(program_.max_rows() * program_.vocab() * sizeof(float), "logits");
   kv_ = std::make_unique<kv::KvCache>(program_.layers(), options.kv_type, options.cache_tokens(),
-                                      options.context);
+                                      options.context, options.prefix_cache);
   counters_ = std::make_unique<std::atomic<uint32_t>[]>(count * kCountersPerOp);
   op_ns_.assign(count, 0);
   if (options.streaming() && !program_.weights().expert_layers().empty()) {
@@ -102,7 +104,8 @@ std::vector<Run> Engine::runs(std::span<const int32_t> sequences) const {
     for (const Run& run : runs) {
       if (run.sequence == sequences[i]) invalid("the tokens of a sequence must be neighbours");
     }
-    runs.push_back({sequences[i], i, 1, static_cast<int64_t>(kv_->length(sequences[i]))});
+    runs.push_back(
+        {sequences[i], i, 1, static_cast<int64_t>(kv_->sequences().length(sequences[i]))});
   }
   return runs;
 }
@@ -112,20 +115,14 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   check(tokens, sequences, rows);
   const std::vector<Run> batch = runs(sequences);
   std::vector<int32_t> positions(tokens.size());
-  const auto undo = [&] {
-    for (const Run& run : batch) kv_->truncate(run.sequence, run.first_position);
-  };
-  try {
-    for (const Run& run : batch) {
-      kv_->reserve(run.sequence, run.first_position + run.count);
-      for (size_t i = 0; i < run.count; ++i) {
-        positions[run.begin + i] = static_cast<int32_t>(run.first_position + i);
-      }
+  std::vector<kv::Sequences::Growth> growths;
+  for (const Run& run : batch) {
+    growths.push_back({run.sequence, run.first_position + run.count});
+    for (size_t i = 0; i < run.count; ++i) {
+      positions[run.begin + i] = static_cast<int32_t>(run.first_position + i);
     }
-  } catch (...) {
-    undo();
-    throw;
   }
+  kv_->sequences().reserve(growths);
   Step step;
   step.kernels = kernels_;
   step.pool = &pool_;
@@ -147,15 +144,30 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   if (states_) states_->begin(tokens.size());
   step.interrupted = interrupted;
   if (!execute(step)) {
-    undo();
+    for (const Run& run : batch) kv_->sequences().truncate(run.sequence, run.first_position);
     if (experts_) experts_->reset();
     if (step.failure) std::rethrow_exception(step.failure);
     throw Error(ErrorKind::Interrupted, "the step was interrupted; the sequence is unchanged");
   }
-  for (const Run& run : batch) kv_->commit(run.sequence, run.first_position + run.count);
+  for (const Run& run : batch) {
+    kv_->sequences().commit(run.sequence, tokens.subspan(run.begin, run.count));
+  }
   if (states_) states_->keep();
   ++steps_;
   return logits_.floats();
+}
+
+uint64_t Engine::identity() {
+  if (!identity_) identity_ = graph::identity(program_, kernels_->isa);
+  return *identity_;
+}
+
+void Engine::save_state(int sequence, const std::string& path) {
+  kv::save_state(path, *kv_, sequence, identity(), *kernels_);
+}
+
+int Engine::load_state(const std::string& path) {
+  return kv::load_state(path, *kv_, identity(), program_.token_limit());
 }
 
 void Engine::settle() {

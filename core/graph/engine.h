@@ -26,10 +26,12 @@ class Engine {
   Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
          const std::function<void(size_t, size_t)>& progress);
 
-  int open_sequence() { return kv_->open(); }
-  void close_sequence(int sequence) { kv_->close(sequence); }
-  size_t length(int sequence) const { return kv_->length(sequence); }
-  void truncate(int sequence, size_t length) { kv_->truncate(sequence, length); }
+  // Sequences and their pages, between steps.
+  kv::Sequences& sequences() { return kv_->sequences(); }
+  // Writes a sequence's tokens, keys and values to a file, and a new sequence from one
+  // (kv/state_file.h). A file is taken only by the model and settings that wrote it.
+  void save_state(int sequence, const std::string& path);
+  int load_state(const std::string& path);
 
   // Runs the tape over a batch: token i continues sequences[i]. Returns the logits of the batch
   // rows asked for, [rows, vocab], valid until the next step. `interrupted` is polled every few
@@ -58,6 +60,7 @@ class Engine {
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
              std::span<const int32_t> rows) const;
   bool execute(Step& step);
+  uint64_t identity();
 
   Program program_;
   const kernels::Table* kernels_;
@@ -65,6 +68,7 @@ class Engine {
   std::unique_ptr<experts::Store> experts_;  // nullptr: all are loaded
   std::unique_ptr<experts::States> states_;  // nullptr: not recorded
   std::unique_ptr<kv::KvCache> kv_;
+  std::optional<uint64_t> identity_;  // once it was asked for
   AlignedBuffer activations_, scratch_, logits_;
   std::vector<float*> buffers_;
   std::vector<uint8_t*> private_;

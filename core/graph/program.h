@@ -28,7 +28,8 @@ struct EngineOptions {
   size_t max_batch = 512;  // tokens of one step, at most kernels::kMaxTokens
   size_t kv_tokens = 0;    // positions of all sequences together; 0: context
   kernels::KvType kv_type = kernels::KvType::F16;
-  std::string isa;  // empty: the best the CPU has, or ZEROSTALL_ISA
+  bool prefix_cache = true;  // sequences share the pages of prefixes that they have in common
+  std::string isa;           // empty: the best the CPU has, or ZEROSTALL_ISA
   // Experts are read as they are needed, into so many bytes; 0: all are loaded.
   experts::Options experts;
   io::QueueOptions reads;                         // of experts; the paths are the model's

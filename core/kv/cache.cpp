@@ -1,18 +1,10 @@
-// Page bookkeeping. Pages are handed out lowest first, so that memory once touched is reused.
+// Where keys and values of a page lie, layer by layer and head by head.
 #include "kv/cache.h"
 
 #include <algorithm>
-
-#include "base/error.h"
+#include <cstring>
 
 namespace zs::kv {
-namespace {
-constexpr size_t kPage = kernels::kPagePositions;
-
-size_t pages_for(size_t positions) {
-  return (positions + kPage - 1) / kPage;
-}
-}  // namespace
 
 KvCache::Layer::Layer(const LayerShape& shape, kernels::KvType type) {
   const size_t element = type == kernels::KvType::F32 ? 4 : 2;
@@ -23,14 +15,22 @@ KvCache::Layer::Layer(const LayerShape& shape, kernels::KvType type) {
 }
 
 KvCache::KvCache(const std::vector<LayerShape>& layers, kernels::KvType type, size_t tokens,
-                 size_t context)
-    : type_(type), context_(context), page_count_(pages_for(tokens)) {
-  layers_.reserve(layers.size());
-  for (const LayerShape& shape : layers) {
-    Layer& layer = layers_.emplace_back(shape, type);
-    layer.memory = AlignedBuffer(layer.page_bytes * page_count_, "the KV cache");
+                 size_t context, bool share)
+    : shapes_(layers),
+      type_(type),
+      layers_(make_layers(layers, type, pages_for(tokens))),
+      sequences_(pages_for(tokens), context, share,
+                 [this](int32_t from, int32_t to) { copy_page(from, to); }) {}
+
+std::vector<KvCache::Layer> KvCache::make_layers(const std::vector<LayerShape>& shapes,
+                                                 kernels::KvType type, size_t pages) {
+  std::vector<Layer> layers;
+  layers.reserve(shapes.size());
+  for (const LayerShape& shape : shapes) {
+    Layer& layer = layers.emplace_back(shape, type);
+    layer.memory = AlignedBuffer(layer.page_bytes * pages, "the KV cache");
   }
-  for (size_t i = page_count_; i-- > 0;) free_pages_.push_back(static_cast<int32_t>(i));
+  return layers;
 }
 
 size_t KvCache::bytes_for(const std::vector<LayerShape>& layers, kernels::KvType type,
@@ -40,55 +40,24 @@ size_t KvCache::bytes_for(const std::vector<LayerShape>& layers, kernels::KvType
   return total;
 }
 
-int KvCache::open() {
-  auto slot =
-      std::find_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return !s.open; });
-  if (slot == sequences_.end()) slot = sequences_.emplace(sequences_.end());
-  slot->open = true;
-  slot->length = 0;
-  return static_cast<int>(slot - sequences_.begin());
-}
-
-void KvCache::close(int sequence) {
-  truncate(sequence, 0);
-  at(sequence).open = false;
-}
-
-const KvCache::Sequence& KvCache::at(int sequence) const {
-  if (sequence < 0 || static_cast<size_t>(sequence) >= sequences_.size() ||
-      !sequences_[sequence].open) {
-    throw Error(ErrorKind::InvalidRequest,
-                "sequence " + std::to_string(sequence) + " is not open; open_sequence() gives one");
-  }
-  return sequences_[sequence];
-}
-
-void KvCache::truncate(int sequence, size_t length) {
-  Sequence& s = at(sequence);
-  s.length = std::min(s.length, length);
-  while (s.pages.size() > pages_for(s.length)) {
-    free_pages_.push_back(s.pages.back());
-    s.pages.pop_back();
+void KvCache::copy_page(int32_t from, int32_t to) {
+  for (Layer& layer : layers_) {
+    std::memcpy(layer.memory.data() + to * layer.page_bytes,
+                layer.memory.data() + from * layer.page_bytes, layer.page_bytes);
   }
 }
 
-void KvCache::reserve(int sequence, size_t length) {
-  Sequence& s = at(sequence);
-  if (length > context_) {
-    throw Error(ErrorKind::ContextLength,
-                std::to_string(length) + " positions do not fit the context of " +
-                    std::to_string(context_) + "; shorten the prompt or load with a larger ctx");
-  }
-  const size_t wanted = pages_for(length);
-  if (wanted > s.pages.size() + free_pages_.size()) {
-    throw Error(
-        ErrorKind::OutOfBudget,
-        "the KV cache has no free page: all " + std::to_string(page_count_) +
-            " pages of 64 positions are in use; close a sequence or load with a larger ctx");
-  }
-  while (s.pages.size() < wanted) {
-    s.pages.push_back(free_pages_.back());
-    free_pages_.pop_back();
+void KvCache::clear(const kernels::Table& kernels, size_t layer, uint8_t* data,
+                    size_t begin) const {
+  // As a position of zeros is stored, so that this need not know where its bytes lie.
+  const LayerShape& shape = shapes_[layer];
+  const std::vector<float> zeros(static_cast<size_t>(std::max(shape.head_dim, shape.value_dim)));
+  for (int head = 0; head < shape.kv_heads; ++head) {
+    uint8_t* keys = data + head * layers_[layer].head_bytes;
+    for (size_t slot = begin; slot < kPage; ++slot) {
+      kernels.store_kv(type_, zeros.data(), zeros.data(), shape.head_dim, shape.value_dim,
+                       static_cast<int>(slot), keys, keys + layers_[layer].key_bytes);
+    }
   }
 }
 

@@ -1,4 +1,5 @@
-// Paged key/value cache: pages of 64 absolute positions for every layer, shared by sequences.
+// Paged key/value cache: pages of 64 absolute positions for every layer. This has their layout and
+// addresses; sequences.h says who uses them.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,7 @@
 
 #include "base/aligned.h"
 #include "kernels/table.h"
+#include "kv/sequences.h"
 
 namespace zs::kv {
 
@@ -20,23 +22,16 @@ struct LayerShape {
 class KvCache {
  public:
   // Room for `tokens` positions in all (rounded up to pages), at most `context` in a sequence.
-  // Memory is reserved here and committed by the system as pages are first written.
+  // Memory is reserved here and committed by the system as pages are first written. `share`:
+  // whether sequences find what others have computed.
   KvCache(const std::vector<LayerShape>& layers, kernels::KvType type, size_t tokens,
-          size_t context);
+          size_t context, bool share);
+  KvCache(const KvCache&) = delete;
 
-  int open();
-  void close(int sequence);
-  // Number of positions stored. Throws InvalidRequest for a sequence that is not open.
-  size_t length(int sequence) const { return at(sequence).length; }
-  // Forgets positions from `length` on and frees their pages.
-  void truncate(int sequence, size_t length);
-  // Makes room for positions up to `length`. Throws ContextLength past the context and
-  // OutOfBudget when no page is free; either way nothing changes.
-  void reserve(int sequence, size_t length);
-  // After the step that stored them: positions up to `length` count.
-  void commit(int sequence, size_t length) { at(sequence).length = length; }
+  Sequences& sequences() { return sequences_; }
+  const Sequences& sequences() const { return sequences_; }
+  const std::vector<int32_t>& pages(int sequence) const { return sequences_.pages(sequence); }
 
-  const std::vector<int32_t>& pages(int sequence) const { return at(sequence).pages; }
   uint8_t* key_page(size_t layer, int32_t page, int head) {
     return layers_[layer].memory.data() + page * layers_[layer].page_bytes +
            head * layers_[layer].head_bytes;
@@ -45,9 +40,14 @@ class KvCache {
     return key_page(layer, page, head) + layers_[layer].key_bytes;
   }
 
+  // A page of a layer in one piece, all heads.
+  uint8_t* page_data(size_t layer, int32_t page) { return key_page(layer, page, 0); }
+  size_t page_bytes(size_t layer) const { return layers_[layer].page_bytes; }
+  // Clears what positions from `begin` on hold in a copy of a layer's page at `data`.
+  void clear(const kernels::Table& kernels, size_t layer, uint8_t* data, size_t begin) const;
+
+  const std::vector<LayerShape>& shapes() const { return shapes_; }
   kernels::KvType type() const { return type_; }
-  size_t context() const { return context_; }
-  size_t page_count() const { return page_count_; }
   // What a cache of `tokens` positions reserves.
   static size_t bytes_for(const std::vector<LayerShape>& layers, kernels::KvType type,
                           size_t tokens);
@@ -58,20 +58,14 @@ class KvCache {
     size_t key_bytes, head_bytes, page_bytes;
     AlignedBuffer memory;
   };
-  struct Sequence {
-    bool open = false;
-    size_t length = 0;
-    std::vector<int32_t> pages;
-  };
-  const Sequence& at(int sequence) const;
-  Sequence& at(int sequence) { return const_cast<Sequence&>(std::as_const(*this).at(sequence)); }
+  static std::vector<Layer> make_layers(const std::vector<LayerShape>& shapes, kernels::KvType type,
+                                        size_t pages);
+  void copy_page(int32_t from, int32_t to);
 
+  std::vector<LayerShape> shapes_;
   kernels::KvType type_;
-  size_t context_;
-  size_t page_count_;
   std::vector<Layer> layers_;
-  std::vector<Sequence> sequences_;
-  std::vector<int32_t> free_pages_;
+  Sequences sequences_;
 };
 
 }  // namespace zs::kv

@@ -207,7 +207,7 @@ class Engine:
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
     """
 
-    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False, streaming: dict[str, Any] | None = None) -> None:
+    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False, streaming: dict[str, Any] | None = None, prefix_cache: bool = True) -> None:
         """
         Compile a zerostall.tape.Tape over a model file and pack its weights.
 
@@ -217,21 +217,10 @@ class Engine:
         caller's, during a step only); None: threads may move. nodes: the NUMA node of each,
         to which its share of every weight is bound; None: memory is the same to all. uneven:
         some cores are slower, so threads take work as they finish. streaming: experts are
-        read as they are needed (engine/streaming.py lists the keys). Raises ModelFormatError,
+        read as they are needed (engine/streaming.py lists the keys). prefix_cache: sequences
+        share full pages of tokens they have in common. Raises ModelFormatError,
         UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
         """
-
-    def open_sequence(self) -> int:
-        """Start an empty sequence; returns its number."""
-
-    def close_sequence(self, sequence: int) -> None:
-        """Free a sequence and its cache pages."""
-
-    def length(self, sequence: int) -> int:
-        """Tokens a sequence holds."""
-
-    def truncate(self, sequence: int, length: int) -> None:
-        """Forget all but the first `length` tokens of a sequence."""
 
     def step(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], sequences: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
         """
@@ -329,6 +318,75 @@ class Engine:
     @property
     def isa(self) -> str:
         """The instruction set in use."""
+
+    def open_sequence(self) -> int:
+        """Start an empty sequence; returns its number."""
+
+    def close_sequence(self, sequence: int) -> None:
+        """
+        Free a sequence. Its full pages stay cached, for prompts that begin alike, until their
+        memory is wanted.
+        """
+
+    def fork_sequence(self, sequence: int) -> int:
+        """
+        A new sequence with the same tokens; returns its number. They share pages until one of
+        them writes to the last, which is then copied.
+        """
+
+    def adopt_prefix(self, sequence: int, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> int:
+        """
+        Give an empty sequence the longest run of full pages, of open sequences or closed ones,
+        that begins `tokens` (int32 [T]) and leaves at least one of them to compute. Returns
+        the positions it then holds, a multiple of 64. Raises InvalidRequestError if it is not
+        empty.
+        """
+
+    def length(self, sequence: int) -> int:
+        """Tokens a sequence holds."""
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget all but the first `length` tokens of a sequence."""
+
+    @property
+    def free_tokens(self) -> int:
+        """
+        Positions that can still be given out: 64 for each page that no sequence holds. A
+        sequence that shares its last page, or went back into a full one, may take a page more
+        than its tokens need when it goes on.
+        """
+
+    def sequence_pages(self, sequence: int) -> list[int]:
+        """
+        Numbers of the pages that hold a sequence, 64 positions each, in order.
+        """
+
+    def cache_stats(self) -> dict[str, int]:
+        """
+        Pages: pages, held (by sequences), cached (by none, kept for a prefix) and free. Since
+        the load: lookups of adopt_prefix, lookup_tokens that could have been found, hits and
+        hit_tokens; pages registered (became full), merged (of these, given back because one
+        with the same tokens was there), copied (to be written) and evicted.
+        """
+
+    def check_integrity(self) -> None:
+        """
+        Compare pages, their users, tokens and hashes with one another. Raises InternalError
+        if they do not agree.
+        """
+
+    def save_state(self, sequence: int, path: str | os.PathLike[str]) -> None:
+        """
+        Write a sequence's tokens, keys and values to a file, which appears under its name
+        when it is whole. Steps wait meanwhile. Raises StorageError or InvalidRequestError.
+        """
+
+    def load_state(self, path: str | os.PathLike[str]) -> int:
+        """
+        A new sequence with what save_state() wrote; returns its number. Raises, with nothing
+        changed, StateFileError (cut, damaged, of another version, model or kv_type),
+        ContextLengthError, OutOfBudgetError or StorageError.
+        """
 
 class Sampler:
     """

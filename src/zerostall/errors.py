@@ -41,3 +41,11 @@ class ClosedError(ZerostallError):
 
 class CancelledError(ZerostallError):
     """Another thread ended the step; everything is as before it."""
+
+
+class StateFileError(ZerostallError):
+    """A saved state is cut, damaged, of another version or of another model."""
+
+
+class InternalError(ZerostallError):
+    """A fault of zerostall itself; please report it."""

@@ -1,0 +1,33 @@
+// The engine as bindings hold it, for the files that bind its methods.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "graph/engine.h"
+
+namespace zs::bind {
+
+// The engine runs one step at a time; the lock is taken with the GIL released.
+struct BoundEngine {
+  std::mutex lock;
+  std::unique_ptr<graph::Engine> engine;
+  std::atomic<bool> interrupted{false};  // asked of the step under way
+};
+
+// What fn(engine) returns, between steps.
+template <class Fn>
+auto locked(BoundEngine& self, Fn&& fn) {
+  nanobind::gil_scoped_release release;
+  std::lock_guard guard(self.lock);
+  return std::forward<Fn>(fn)(*self.engine);
+}
+
+// Methods about sequences and the pages that they share.
+void sequences(nanobind::class_<BoundEngine>& engine);
+
+}  // namespace zs::bind
