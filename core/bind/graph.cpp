@@ -29,7 +29,8 @@ using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 kernels::KvType kv_type(const std::string& name) {
   if (name == "f16") return kernels::KvType::F16;
   if (name == "f32") return kernels::KvType::F32;
-  throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16 or f32");
+  if (name == "int8") return kernels::KvType::Int8;
+  throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16, f32 or int8");
 }
 
 // The engine runs one step at a time; the lock is taken with the GIL released.
