@@ -48,15 +48,16 @@ void run() {
   tile.head_dim = kHeadDim;
   for (int q = 0; q < kQueries; ++q) tile.query[q] = &queries[q * kHeadDim];
   alignas(64) static float scores[kQueryTile][kPagePositions];
+  std::vector<const uint8_t*> every(kPages);
   const auto page = [&](int i) { return keys.data() + i * kPageBytes; };
-  using Ops = AttentionOps<V>;
+  for (int i = 0; i < kPages; ++i) every[i] = page(i);
+  tile.key_page = every.data();
+  const FloatPages<V, KvType::F16> transposed(tile);
   for (const int pages : {4, kPages}) {  // in L2, and from memory
-    report("4 queries, transposed", pages,
-           [&](int i) { Ops::score_block<4, KvType::F16>(tile, 0, page(i), scores); });
+    report("4 queries, transposed", pages, [&](int i) { transposed.scores<4>(0, i, scores); });
     report("4 queries, row-major + tree", pages,
            [&](int i) { row_major<4>(tile, page(i), scores); });
-    report("1 query, transposed", pages,
-           [&](int i) { Ops::score_block<1, KvType::F16>(tile, 0, page(i), scores); });
+    report("1 query, transposed", pages, [&](int i) { transposed.scores<1>(0, i, scores); });
     report("1 query, row-major + tree", pages, [&](int i) { row_major<1>(tile, page(i), scores); });
   }
 }

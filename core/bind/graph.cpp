@@ -6,7 +6,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-
 #include "base/error.h"
 #include "bind/bind.h"
 #include "bind/engine.h"
@@ -28,7 +27,8 @@ using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 kernels::KvType kv_type(const std::string& name) {
   if (name == "f16") return kernels::KvType::F16;
   if (name == "f32") return kernels::KvType::F32;
-  throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16 or f32");
+  if (name == "int8") return kernels::KvType::Int8;
+  throw Error(ErrorKind::InvalidRequest, "kv_type is '" + name + "', expected f16, f32 or int8");
 }
 
 graph::EngineOptions engine_options(int threads, size_t context, size_t max_batch, size_t kv_tokens,

@@ -69,7 +69,7 @@ inline constexpr int kPagePositions = 64;
 inline constexpr int kMaxHeadDim = 512;
 inline constexpr int kQueryTile = 8;
 
-enum class KvType : uint8_t { F32, F16 };
+enum class KvType : uint8_t { F32, F16, Int8 };
 
 struct AttentionTile {
   int queries = 0;                      // 1..kQueryTile
@@ -82,11 +82,11 @@ struct AttentionTile {
   KvType kv = KvType::F16;
   int64_t first_position = 0;  // of page 0 of this chunk; a multiple of 64
   int pages = 0;
-  const uint8_t* const* key_page = nullptr;    // per page: [head_dim][64], lane = position
-  const uint8_t* const* value_page = nullptr;  // per page: [64][value_dim]
-  float* maximum[kQueryTile] = {};             // out: running maximum of each query
-  float* sum[kQueryTile] = {};                 // out: sum of exp(score - maximum)
-  float* out[kQueryTile] = {};                 // out: value_dim floats, not yet divided by sum
+  const uint8_t* const* key_page = nullptr;  // per page, laid out as kv_page.h says
+  const uint8_t* const* value_page = nullptr;
+  float* maximum[kQueryTile] = {};  // out: running maximum of each query
+  float* sum[kQueryTile] = {};      // out: sum of exp(score - maximum)
+  float* out[kQueryTile] = {};      // out: value_dim floats, not yet divided by sum
 };
 
 struct Table {

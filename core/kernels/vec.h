@@ -46,6 +46,10 @@
 //           Max = kSigned (255): bytes are signed. Where kSignedBytes is false they are
 //             stored plus 128 (signed_bytes(I) does that), and the caller subtracts 128 times
 //             the sum of x; where it is true they stay as they are.
+//           void wide_dot(I& high, I& low, I u, I xh, I xl)
+//             // Adds 4 u * (128 * xh + xl), where u are unsigned bytes and xh and xl hold in
+//             // every lane the same 4 int8 in -64..64, so that two products fit in int16.
+//           I wide_sum(I high, I low)       // what wide_dot has added, from high = low = 0
 #pragma once
 
 #include "base/unroll.h"

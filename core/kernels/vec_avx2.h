@@ -219,6 +219,13 @@ struct Avx2Vec {
       asm("" : "+x"(total.lo), "+x"(total.hi));
     }
   }
+  // All in `high`: products are weighed as they are widened.
+  ZS_INLINE static void wide_dot(I& high, I&, I u, I xh, I xl) {
+    high = dot_pairs(high, multiply(u, xh), iset1(0x00800080));
+    high = dot_pairs(high, multiply(u, xl), iset1(0x00010001));
+    asm("" : "+x"(high.lo), "+x"(high.hi));  // see scaled_dot
+  }
+  ZS_INLINE static I wide_sum(I high, I) { return high; }
   ZS_INLINE static I scale_u8(I bytes, int i) {
     const __m256i twice =
         _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(0x80008000u) | i | i << 16),

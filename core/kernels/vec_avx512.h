@@ -120,6 +120,11 @@ struct Avx512Vec {
     part = _mm512_dpbusd_epi32(Index == 0 ? izero() : part, u, x);
     if constexpr (Index == Count - 1) total = iadd(total, imul(part, scale));
   }
+  ZS_INLINE static void wide_dot(I& high, I& low, I u, I xh, I xl) {
+    high = _mm512_dpbusd_epi32(high, u, xh);
+    low = _mm512_dpbusd_epi32(low, u, xl);
+  }
+  ZS_INLINE static I wide_sum(I high, I low) { return iadd(ishl(high, 7), low); }
   ZS_INLINE static I scale_u8(I bytes, int i) { return iand(ishr(bytes, 8 * i), 0xff); }
   ZS_INLINE static I scale_s8(I bytes, int i) {
     return _mm512_srai_epi32(_mm512_slli_epi32(bytes, 24 - 8 * i), 24);

@@ -235,6 +235,11 @@ struct ScalarVec {
     part = dot4(Index == 0 ? izero() : part, u, x);
     if (Index == Count - 1) total = iadd(total, imul(part, scale));
   }
+  ZS_CALL static void wide_dot(I& high, I& low, const I& u, const I& xh, const I& xl) {
+    high = dot4(high, u, xh);
+    low = dot4(low, u, xl);
+  }
+  ZS_CALL static I wide_sum(const I& high, const I& low) { return iadd(ishl(high, 7), low); }
   ZS_CALL static I scale_u8(const I& bytes, int i) { return iand(ishr(bytes, 8 * i), 0xff); }
   ZS_CALL static I scale_s8(const I& bytes, int i) {
     return ieach([&](int lane) { return int8_t(bytes.v[lane] >> (8 * i)); });

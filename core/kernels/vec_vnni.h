@@ -34,6 +34,13 @@ struct VnniVec : Avx2Vec {
     keep(part);
     if constexpr (Index == Count - 1) total = iadd(total, imul(part, scale));
   }
+  ZS_INLINE static void wide_dot(I& high, I& low, I u, I xh, I xl) {
+    high = {Dot::bytes(high.lo, u.lo, xh.lo), Dot::bytes(high.hi, u.hi, xh.hi)};
+    low = {Dot::bytes(low.lo, u.lo, xl.lo), Dot::bytes(low.hi, u.hi, xl.hi)};
+    keep(high);
+    keep(low);
+  }
+  ZS_INLINE static I wide_sum(I high, I low) { return iadd(ishl(high, 7), low); }
   ZS_INLINE static I scale_u8(I bytes, int i) { return iand(ishr(bytes, 8 * i), 0xff); }
   ZS_INLINE static I scale_s8(I bytes, int i) {
     return {_mm256_srai_epi32(_mm256_slli_epi32(bytes.lo, 24 - 8 * i), 24),

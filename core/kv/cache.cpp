@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
+#include "kernels/kv_page.h"
+
 namespace zs::kv {
 
 KvCache::Layer::Layer(const LayerShape& shape, kernels::KvType type) {
-  const size_t element = type == kernels::KvType::F32 ? 4 : 2;
-  key_bytes = round_up(size_t(shape.head_dim) * kPage * element, 64);
-  // Value rows are whole vectors of 16 (kernels/attention.h).
-  head_bytes = key_bytes + round_up(size_t(shape.value_dim), 16) * kPage * element;
+  key_bytes = kernels::key_page_bytes(type, shape.head_dim);
+  head_bytes = key_bytes + kernels::value_page_bytes(type, shape.value_dim);
   page_bytes = head_bytes * shape.kv_heads;
 }
 

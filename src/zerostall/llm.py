@@ -47,7 +47,8 @@ class LLM:
             made for less or memory is short.
         ram: memory budget of the process in bytes or as "6.5G"; None: what the machine has
             available. Of a mixture of experts that does not fit, the experts are streamed.
-        kv_type: precision of the KV cache, "f16" or "f32".
+        kv_type: precision of the KV cache, "f16", "f32" or "int8" (half of f16, with a scale
+            for each token and head).
         isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
             best there is, or the environment's ZEROSTALL_ISA. All give the same bits, but for
             "bf16_dot", which computes BF16 weights faster with other roundings.

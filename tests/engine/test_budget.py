@@ -54,6 +54,9 @@ def test_a_footprint_counts_weights_the_cache_of_every_layer_and_scratch(tmp_pat
     # Rows of values in the cache are padded to whole vectors of 16.
     assert need.kv_per_token == 3 * KV_HEADS * (HEAD_DIM + 32) * 2
     assert footprint(file, tape, 100, 32, "f32", 2).kv_per_token == 2 * need.kv_per_token
+    # One byte a value, and scales of keys and values.
+    int8 = footprint(file, tape, 100, 32, "int8", 2)
+    assert int8.kv_per_token == 3 * KV_HEADS * (HEAD_DIM + 32 + 2 * 4)
     assert footprint(file, tape, 100, 64, "f16", 2).scratch > need.scratch
 
 

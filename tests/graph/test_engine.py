@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("window", [0, 70])
-@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "int8"])
 def test_chunks_threads_and_isas_give_the_same_bits(model: Path, window: int, kv_type: str) -> None:
     tape = build_tape(window=window, softcap=20.0)
     ids = random_ids(150)
@@ -57,10 +57,13 @@ def test_a_node_for_every_thread_is_needed(model: Path) -> None:
         engine(model, build_tape(), nodes=[0])
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "int8"])
 @pytest.mark.parametrize("window", [0, 1500])
-def test_decode_past_a_chunk_of_keys_gives_the_bits_of_prefill(model: Path, window: int) -> None:
+def test_decode_past_a_chunk_of_keys_gives_the_bits_of_prefill(
+    model: Path, window: int, kv_type: str
+) -> None:
     tape = build_tape(layers=1, window=window)
-    core = engine(model, tape, context=2600, max_batch=300)
+    core = engine(model, tape, context=2600, max_batch=300, kv_type=kv_type)
     ids = random_ids(2500)
     expected = forward(core, ids, 300)
     one = core.open_sequence()

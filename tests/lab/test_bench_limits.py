@@ -137,6 +137,9 @@ def test_a_dense_models_token_reads_all_but_the_embedding_and_its_share_of_the_c
     assert work.bytes == pytest.approx(sum(t.bytes for t in kept) + 10.5 * a_position)
     assert work.operations == 2 * sum(prod(t.shape) for t in kept if len(t.shape) == 2)
     assert work.int8 == 0  # the golden files are F32
+    int8_position = a_position / 2 + sum(2 * 4 * a["kv_heads"] for a in attention)  # scales
+    int8_cache = work_of(model.tape, tensors, 1, depth=10.5, kv_type="int8")
+    assert int8_cache.bytes - work.bytes == pytest.approx(10.5 * (int8_position - a_position))
 
 
 def test_of_experts_only_the_used_ones_count():

@@ -67,7 +67,9 @@ Isa = Annotated[
         help="Instruction set, such as avx2; by default the best (zerostall info --hardware).",
     ),
 ]
-KvType = Annotated[str, typer.Option("--kv-type", help="Precision of the KV cache: f16 or f32.")]
+KvType = Annotated[
+    str, typer.Option("--kv-type", "--kv", help="Precision of the KV cache: f16, f32 or int8.")
+]
 STREAMED = "Experts that do not fit into memory"
 Io = Annotated[
     str,

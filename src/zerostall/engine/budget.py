@@ -18,7 +18,7 @@ DEFAULT_CONTEXT = 4096  # when ctx is not given and the model allows more
 SMALLEST_CONTEXT = 256  # below this a chat is useless; the smallest budget is quoted for it
 PAGE = 64  # positions the cache grows by
 CONCURRENT = 8  # sequences of full length that may run at once, memory allowing
-KV_TYPES = ("f16", "f32")
+KV_TYPES = ("f16", "f32", "int8")
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 # Units of instruction sets that are not named alike, best first.
 UNITS = {"avx_vnni": ("avx_vnni", "avx2"), "amx": ("amx", "avx512"), "bf16_dot": ("avx512",)}
-KV_BYTES = {"f16": 2, "f32": 4}
+KV_BYTES = {"f16": 2, "f32": 4, "int8": 1}
+KV_SCALE_BYTES = {"int8": 4}  # of each position, head, keys and values
 DRIVE_DEPTH = 8
 DRIVE_REQUEST = 1 << 20
 
@@ -182,5 +183,5 @@ def _cache_read(op: Op, depth: float, kv_type: str) -> float:
     a: dict[str, Any] = op.attrs
     window = a.get("window", 0)
     seen = min(depth, window) if window else depth
-    values = a["kv_heads"] * (a["head_dim"] + a["value_dim"])
-    return float(values * KV_BYTES[kv_type] * seen)
+    head = (a["head_dim"] + a["value_dim"]) * KV_BYTES[kv_type] + 2 * KV_SCALE_BYTES.get(kv_type, 0)
+    return float(a["kv_heads"] * head * seen)

@@ -28,6 +28,7 @@ OURS = "zerostall"
 PEER = "llama.cpp"
 PARTS = ("prefill", "decode")
 WARM_UP_TOKENS = 2
+PEER_KV_TYPES = {"int8": "q8_0"}  # where its name is another
 
 
 class PeerError(ZerostallError):
@@ -256,7 +257,8 @@ class LlamaCpp:
         command = [str(self.program), "-m", str(self.model), "-p", str(prompt), "-n", str(tokens)]
         command += ["-d", str(depth), "-r", "1", "-t", str(test.threads)]
         command += ["-b", str(MAX_BATCH), "-ub", str(MAX_BATCH)]
-        command += ["-ctk", test.kv_type, "-ctv", test.kv_type]
+        kv_type = PEER_KV_TYPES.get(test.kv_type, test.kv_type)
+        command += ["-ctk", kv_type, "-ctv", kv_type]
         command += ["--repack", "0", "-lm", "mmap"] if test.ram else []
         return [*command, "-o", "json"]
 
