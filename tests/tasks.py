@@ -11,7 +11,7 @@ TASKS = Path("/proc/self/task")
 
 
 def threads() -> dict[int, str]:
-    """Id and name of each thread, without those of the kernel (io_uring's, which end seconds later).
+    """Id and name of each thread, without the kernel's (io_uring's, which end seconds later).
 
     A thread may end between its listing and its reading; it is then left out.
     """
