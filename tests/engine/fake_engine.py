@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 VOCAB = 16
@@ -20,7 +18,6 @@ class FakeEngine:
         self.steps: list[tuple[int, int, int]] = []  # sequence, tokens, rows
         self.interrupt_at: int | None = None
         self.opened = 0
-        self.step_s = 0.0
 
     def stream_stats(self) -> dict[str, int]:
         return {}
@@ -46,7 +43,6 @@ class FakeEngine:
         assert tokens.dtype == sequences.dtype == rows.dtype == np.int32
         assert len(tokens) <= self.max_batch
         assert len(rows) <= self.max_logits
-        time.sleep(self.step_s)
         if self.interrupt_at == len(self.steps):
             self.interrupt_at = None
             raise KeyboardInterrupt
