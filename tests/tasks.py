@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 TASKS = Path("/proc/self/task")
+HANG_S = 300  # whatever takes as long hangs, however busy the machine is
 
 
 def threads() -> dict[int, str]:
-    """Id and name of each thread, without those of the kernel (io_uring's, which end later).
+    """Id and name of each thread, without the kernel's (io_uring's, which end seconds later).
 
     A thread may end between its listing and its reading; it is then left out.
     """
@@ -42,9 +43,17 @@ def held() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), len(threads())
 
 
-def eventually(true: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether something that another thread brings about becomes true in time."""
-    end = time.monotonic() + seconds
+def no_more_held(before: tuple[int, int]) -> bool:
+    """Whether files and threads end until there are no more than before.
+
+    There may be fewer: what an earlier test used ends when it likes.
+    """
+    return eventually(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    """Whether something that another thread brings about becomes true."""
+    end = time.monotonic() + HANG_S
     while not true():
         if time.monotonic() > end:
             return False

@@ -1,10 +1,8 @@
 """What reading ahead is worth: recall, hits beside LRU and Belady, and time stalled.
 
-The built-in model, converted, with room for a quarter of its experts, decodes held-out text from
-a drive with a set latency and bandwidth, so that the figures do not hang on the drive at hand.
-The clock is real: with a simulated one computing would take no time, and there would be nothing to
-overlap with. The best instruction set computes a layer of this small model in a fraction of a read,
-the scalar one in several; large models lie between.
+The built-in model, converted, with room for a quarter of its experts, decodes held-out text. The
+clock is simulated: a drive of a set latency and bandwidth, and layers that take a set time, so that
+every run gives the same figures whatever the machine, its drive and what else it does.
 
     python bench/experiments/speculator.py [TOKENS] [--text FILE]
 
@@ -15,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +27,11 @@ from zerostall.lab.trace_reader import read_trace
 
 TEXT = Path(__file__).parents[2] / "tests" / "data" / "nano_heldout.txt"
 CONTEXT = 512  # tokens that a sequence runs before the next begins
+USED = 2  # experts of a layer that a token needs
 # Latency in microseconds, bytes a second.
 DRIVES = ((80, 3e9), (300, 1e9), (1000, 1e9))
-ISAS = ("", "scalar")  # "": the best there is
+# What computing a layer takes: from a fraction of a read of any of these drives to several.
+LAYERS_US = (30, 200, 800)
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,21 @@ class Study:
     ids: list[int]
     budget_bytes: int
 
-    def engine(self, isa: str = "", **streaming: object) -> _core.Engine:
+    def engine(self, threads: int = 1, **streaming: object) -> _core.Engine:
         """An engine that streams through the page cache."""
         options = {"bytes": self.budget_bytes, "io": "pread", "direct": False, **streaming}
         return _core.Engine(
-            *(self.file, self.tape), context=CONTEXT, isa=isa or None, streaming=options
+            self.file, self.tape, context=CONTEXT, threads=threads, streaming=options
         )
 
-    def decode(self, engine: _core.Engine) -> float:
-        """Run the text a token a step, in sequences of CONTEXT; seconds."""
-        began = time.perf_counter()
+    def decode(self, engine: _core.Engine) -> None:
+        """Run the text a token a step, in sequences of CONTEXT."""
         for at in range(0, len(self.ids), CONTEXT):
             sequence = engine.open_sequence()
             for token in self.ids[at : at + CONTEXT]:
                 one = np.array([token], np.int32)
                 engine.step(one, np.array([sequence], np.int32), np.zeros(1, np.int32))
             engine.close_sequence(sequence)
-        return time.perf_counter() - began
 
 
 def prepare(folder: Path, tokens: int, text: Path = TEXT) -> Study:
@@ -96,9 +93,9 @@ def policies(study: Study, folder: Path) -> list[Replayed]:
 
 @dataclass(frozen=True)
 class Run:
-    """One drive and instruction set, with or without predictions."""
+    """One drive and one speed of computing, with or without predictions."""
 
-    seconds: float
+    compute_s: float
     stats: dict[str, int]
 
     @property
@@ -106,17 +103,29 @@ class Run:
         """Time the workers had nothing to do but wait for bytes."""
         return self.stats["stall_ns"] / 1e9
 
+    @property
+    def stalled(self) -> float:
+        """The part of all time."""
+        return self.stall_s / (self.stall_s + self.compute_s)
+
     def part(self, name: str, of: str) -> float:
         """A counter over another, 0 if that is 0."""
         return self.stats[name] / self.stats[of] if self.stats[of] else 0.0
 
 
-def run(study: Study, isa: str, latency_us: int, rate: float, speculate: bool) -> Run:
-    """Decode from a drive of that latency and bandwidth."""
-    throttle = {"latency_us": latency_us, "bytes_per_second": rate}
-    engine = study.engine(isa, throttle=throttle, speculate=speculate)
-    seconds = study.decode(engine)
-    return Run(seconds, engine.stream_stats())
+def run(
+    study: Study, layer_us: float, latency_us: int, rate: float, speculate: bool, threads: int = 1
+) -> Run:
+    """Decode from a drive of that latency and bandwidth.
+
+    A layer takes layer_us: half of it its experts, which is about their part of this model.
+    """
+    throttle = {"latency_us": latency_us, "bytes_per_second": rate, "simulated": True}
+    pace = {"layer_us": layer_us / 2, "expert_us": layer_us / 2 / USED}
+    engine = study.engine(threads, throttle=throttle, pace=pace, speculate=speculate)
+    study.decode(engine)
+    compute_s = len(study.ids) * len(engine.expert_layers) * layer_us / 1e6
+    return Run(compute_s, engine.stream_stats())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -131,14 +140,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("| policy | hits |\n| --- | --- |")
         for each in policies(study, Path(name)):
             print(f"| {each.policy} | {each.decode.hit_rate:.1%} |")
-        print("\n| drive | computes with | stalled | reading ahead | less | recall | used |")
+        print("\n| drive | a layer takes | stalled | reading ahead | less | recall | used |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
-        for isa in ISAS:
+        for layer_us in LAYERS_US:
             for latency, rate in DRIVES:
-                off, on = (run(study, isa, latency, rate, ahead) for ahead in (False, True))
+                off, on = (run(study, layer_us, latency, rate, ahead) for ahead in (False, True))
                 print(
-                    f"| {latency} us, {rate / 1e9:g} GB/s | {isa or _core.selected_isa()} "
-                    f"| {off.stall_s / off.seconds:.0%} | {on.stall_s / on.seconds:.0%} "
+                    f"| {latency} us, {rate / 1e9:g} GB/s | {layer_us} us "
+                    f"| {off.stalled:.0%} | {on.stalled:.0%} "
                     f"| {1 - on.stall_s / off.stall_s:.0%} | {on.part('foreseen', 'demanded'):.1%} "
                     f"| {1 - on.part('wasted', 'speculated'):.0%} |",
                     flush=True,

@@ -21,6 +21,23 @@ experts::Policy policy_named(const std::string& name) {
   throw Error(ErrorKind::InvalidRequest, "policy is '" + name + "', expected lrfu, lru or lfu");
 }
 
+experts::Pace pace_from(const nb::dict& dict) {
+  DictOptions from(dict);
+  const auto time = [&from](const char* key) {
+    const std::chrono::duration<double, std::micro> us(from.get(key, 0.0));
+    if (us.count() >= 0 && us < std::chrono::hours(1)) {
+      return std::chrono::duration_cast<std::chrono::nanoseconds>(us);
+    }
+    throw Error(ErrorKind::InvalidRequest,
+                std::string("pace: ") + key + " is not from 0 to 1 hour");
+  };
+  experts::Pace pace;
+  pace.layer = time("layer_us");
+  pace.expert = time("expert_us");
+  from.refuse_others("pace");
+  return pace;
+}
+
 graph::TrainedGuess trained_guess(const nb::dict& dict) {
   graph::TrainedGuess guess;
   guess.layer = nb::cast<size_t>(dict["layer"]);
@@ -76,11 +93,16 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   }
   const nb::dict none;
   const auto throttle = from.get("throttle", none), faults = from.get("faults", none);
+  const auto pace = from.get("pace", none);
   if (nb::len(throttle) > 0) reads.reader.throttle = throttle_from(throttle);
+  if (nb::len(pace) > 0) experts.pace = pace_from(pace);
   if (nb::len(faults) > 0) reads.reader.faults = faults_from(faults);
   from.refuse_others("streaming");
   if (experts.bytes == 0) {
     throw Error(ErrorKind::InvalidRequest, "streaming needs bytes for experts, above 0");
+  }
+  if (experts.pace && !(reads.reader.throttle && reads.reader.throttle->simulated)) {
+    throw Error(ErrorKind::InvalidRequest, "pace needs a throttle that is simulated");
   }
   if (!(experts.route_margin >= 0)) {
     throw Error(ErrorKind::InvalidRequest, "route_margin is below 0");

@@ -1,13 +1,21 @@
 // How experts are kept in memory and read, and what came of it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace zs::experts {
 
 enum class Policy : uint8_t { Lrfu, Lru, Lfu };
+
+// What computing takes by a reader's simulated clock.
+struct Pace {
+  std::chrono::nanoseconds layer{0};   // all of it but its experts
+  std::chrono::nanoseconds expert{0};  // each, of however many tokens
+};
 
 struct Options {
   size_t bytes = 0;  // of memory for experts, reads under way included
@@ -20,6 +28,9 @@ struct Options {
   bool check_records = false;  // compare the checksum of every record that is read
   bool trace = false;          // record every demand
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
+  // For tests and studies: time is simulated, and the machine's memory is not looked at, so that
+  // the same run gives the same Stats.
+  std::optional<Pace> pace;
 };
 
 // Since the model was loaded. A demand is one expert that a layer of one step needs.

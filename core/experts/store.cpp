@@ -138,8 +138,9 @@ void Store::next_step(size_t tokens) {
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
   bytes_before_ = bytes;
   ns_before_ = ns;
-  if (const auto now = Speculator::Clock::now(); now - adapted_ > kAdaptInterval) {
-    adapted_ = now;
+  if (options_.pace) return;
+  if (const auto time = now(); time - adapted_ > kAdaptInterval) {
+    adapted_ = time;
     adapt();
   }
 }
@@ -158,7 +159,8 @@ void Store::adapt() {
 }
 
 void Store::begin_layer(size_t layer) {
-  speculator_.demand_begins(layer, Speculator::Clock::now(), many_);
+  if (options_.pace) queue_->reader().pass(options_.pace->layer);
+  speculator_.demand_begins(layer, now(), many_);
   running_ = layer;
   started_ = false;
   wishes_.clear();
@@ -218,9 +220,9 @@ size_t Store::collect(std::span<Arrival> arrivals, std::chrono::microseconds tim
   take_finished(std::chrono::microseconds(0));
   if (ready_.empty() && wanted_ > 0) {
     start_waiting();
-    const auto begun = Speculator::Clock::now();
+    const auto begun = now();
     take_finished(timeout);
-    stats_.stall_ns += std::chrono::nanoseconds(Speculator::Clock::now() - begun).count();
+    stats_.stall_ns += std::chrono::nanoseconds(now() - begun).count();
   }
   size_t count = 0;
   for (; count < arrivals.size() && !ready_.empty(); ++count) {
@@ -273,6 +275,7 @@ void Store::make_resident(ExpertId id) {
 }
 
 void Store::finish(size_t layer, uint32_t number) {
+  if (options_.pace) queue_->reader().pass(options_.pace->expert);
   const ExpertId id = id_of(layer, number);
   Expert& expert = experts_[id];
   Shelf& shelf = size_of(id).shelf;

@@ -119,6 +119,7 @@ class Store {
   ExpertId id_of(size_t layer, size_t expert) const {
     return static_cast<ExpertId>(first_[layer] + expert);
   }
+  io::Clock::time_point now() const { return queue_->reader().now(); }
   uint64_t busy_ns() const { return queue_->counters().busy_us * 1000; }
   size_t layer_of(ExpertId id) const { return layer_of_[id]; }
   Size& size_of(ExpertId id) { return sizes_[size_of_[layer_of_[id]]]; }
@@ -167,7 +168,7 @@ class Store {
   bool started_ = false;               // the layer's reads have begun
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
-  Speculator::Clock::time_point adapted_;
+  io::Clock::time_point adapted_;
   size_t given_ = 0;  // bytes that memory pressure has cost
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;

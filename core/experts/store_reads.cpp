@@ -103,7 +103,7 @@ void Store::start_waiting() {
 }
 
 void Store::idle_begins() {
-  speculator_.idle_begins((running_ + 1) % layers_.size(), Speculator::Clock::now());
+  speculator_.idle_begins((running_ + 1) % layers_.size(), now());
 }
 
 void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess) {
@@ -123,7 +123,7 @@ void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess
   if (!options_.speculate) wishes_.clear();
   window_bytes_ = speculator_.window_bytes(guess, layer, many_);
   if (guess == Guess::Early) return;
-  speculator_.late_begins(layer, Speculator::Clock::now());
+  speculator_.late_begins(layer, now());
   // What early guesses have begun is in the way.
   window_bytes_ -= static_cast<double>(busy_ * layers_[layer].slot_bytes);
 }

@@ -91,7 +91,7 @@ class ReadQueue {
   const QueueCounters& counters() const { return counters_; }
   uint64_t bytes_read() const { return counters_.bytes_read; }
   const Mirrors& mirrors() const { return mirrors_; }
-  Reader& reader() { return *reader_; }
+  Reader& reader() const { return *reader_; }
   // Why the reader is not what was asked for, or empty.
   const std::string& why() const { return why_; }
   // What the user should know, such as a mirror that failed; empty if nothing new.

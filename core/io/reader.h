@@ -59,6 +59,8 @@ class Reader {
 
   // The time that reads take is told by this clock, which may be a simulated one.
   virtual Clock::time_point now() const { return Clock::now(); }
+  // Moves a simulated clock on by what was done apart from reading; another moves by itself.
+  virtual void pass(Clock::duration) {}
 };
 
 }  // namespace zs::io

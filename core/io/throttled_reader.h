@@ -19,7 +19,7 @@ struct Throttle {
   std::vector<Drive> drives;   // at least one
   size_t files_per_drive = 0;  // that many files lie on each, in order; 0: all on the first
   // The clock stands still but while somebody waits in reap(): then it is at once as late as it
-  // has to be. What takes time apart from reading does not count.
+  // has to be. What takes time apart from reading counts as far as pass() says.
   bool simulated = false;
 };
 
@@ -35,6 +35,7 @@ class ThrottledReader final : public Reader {
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override;
   CacheCounters cache_counters() const override { return reader_->cache_counters(); }
   Clock::time_point now() const override { return simulated_ ? now_ : Clock::now(); }
+  void pass(Clock::duration time) override { now_ += time; }
 
  private:
   struct Drive {

@@ -10,9 +10,25 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from tests.tasks import HANG_S
 from zerostall.cli import app
 
 COMMAND = [sys.executable, "-m", "zerostall"]
+# The command, whose generations stop after some chunks until they are interrupted.
+PAUSING = """
+import time
+from zerostall import LLM
+from zerostall.cli import main
+def pausing(stream):
+    def paused(*args, **options):
+        for i, chunk in enumerate(stream(*args, **options)):
+            while i == 5:
+                time.sleep(0.01)
+            yield chunk
+    return paused
+LLM.stream, LLM.chat_stream = pausing(LLM.stream), pausing(LLM.chat_stream)
+main()
+"""
 
 
 def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +39,7 @@ def run(*args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[
         env=os.environ | env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG_S,
         check=False,
     )
 

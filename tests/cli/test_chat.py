@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 
-from tests.cli.shell import COMMAND, run
+from tests.cli.shell import PAUSING, run
+from tests.tasks import HANG_S
 from zerostall import SamplingParams
 
 OPTIONS = ("--temp", "0", "-n", "8", "-t", "1")
@@ -52,7 +54,7 @@ def test_a_turn_that_does_not_fit_is_taken_back(llm, chat_model):
 def test_ctrl_c_stops_the_answer_and_not_the_conversation(llm, chat_model):
     endless = ("--temp", "0", "-t", "1")
     with subprocess.Popen(
-        [*COMMAND, "chat", "-m", chat_model, *endless],
+        [sys.executable, "-c", PAUSING, "chat", "-m", chat_model, *endless],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -63,7 +65,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation(llm, chat_model):
         process.stdin.flush()
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(b"/help\n", timeout=30)
+        _, errors = process.communicate(b"/help\n", timeout=HANG_S)
     assert process.returncode == 0
     assert b"(stopped)" in errors
     assert b"/exit" in errors

@@ -11,6 +11,7 @@ import pytest
 
 import zerostall.cli
 from tests.cli.shell import run
+from tests.tasks import HANG_S
 from zerostall import __version__
 from zerostall.cli.registry import VERBS
 
@@ -38,7 +39,7 @@ def test_help_imports_nothing_heavy():
         "except SystemExit: print('modules:', *sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG_S
     )
     modules = set(done.stdout.rsplit("modules:", 1)[1].split())
     assert "typer" in modules

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
-from tests.cli.shell import COMMAND, run, run_json
+from tests.cli.shell import COMMAND, PAUSING, run, run_json
+from tests.tasks import HANG_S
 from zerostall import SamplingParams
 
 PROMPT = "def read_lines(path):"
@@ -89,12 +92,14 @@ def test_a_chat_model_is_asked_unless_raw(llm, chat_model, reference):
 
 def test_ctrl_c_keeps_what_was_written_and_exits_130():
     with subprocess.Popen(
-        [*COMMAND, "run", "x", *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", PAUSING, "run", "x", *ENDLESS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         first = process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=30)
+        rest, errors = process.communicate(timeout=HANG_S)
     assert (process.returncode, errors) == (130, b"")
     assert (first + rest).endswith(b"\n")
 
@@ -116,7 +121,7 @@ def test_ctrl_c_with_json_gives_the_part_that_there_is():
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=HANG_S,
     )
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["finish_reason"]) == (130, "interrupted")
@@ -125,12 +130,16 @@ def test_ctrl_c_with_json_gives_the_part_that_there_is():
 
 
 def test_a_closed_pipe_ends_the_command_quietly_with_141():
-    with subprocess.Popen(
-        [*COMMAND, "run", "x", *ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.read(1)
-        process.stdout.close()
-        errors = process.stderr.read()
-    assert (process.returncode, errors) == (141, b"")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "run", "x", *ENDLESS],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=HANG_S,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tasks import HANG_S
 from zerostall import LLM, convert, hub
 from zerostall._core import GgufFile
 from zerostall.errors import (
@@ -126,7 +127,7 @@ def test_a_truncated_file_is_refused(file: Path, whole: bytes) -> None:
 def run(code: str, out: Path, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code, str(NANO), str(out)],
-        capture_output=True, text=True, timeout=120, check=False, **options,  # type: ignore[call-overload]
+        capture_output=True, text=True, timeout=HANG_S, check=False, **options,  # type: ignore[call-overload]
     )  # fmt: skip
 
 

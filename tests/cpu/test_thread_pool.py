@@ -48,14 +48,13 @@ def test_the_caller_is_on_its_cpu_during_a_step(model):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    free = os.sched_getaffinity(0)
+    free, during = os.sched_getaffinity(0), frozenset([cpus[0]])
     try:
-        forward(core, random_ids(1500), 64)
+        assert eventually(lambda: forward(core, random_ids(300)).size > 0 and during in seen)
     finally:
         done.set()
         watcher.join()
-    assert seen <= {frozenset(free), frozenset([cpus[0]])}
-    assert frozenset([cpus[0]]) in seen
+    assert seen <= {frozenset(free), during}
 
 
 def test_a_mask_without_the_callers_cpu_is_left_alone(model):
@@ -85,10 +84,14 @@ def test_cpus_that_cannot_be_used_are_an_error(model, cpus, message):
 def test_an_idle_engine_uses_no_cpu(model):
     core = engine(model, build_tape(), threads=4)
     forward(core, random_ids(20))
-    time.sleep(0.1)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.02
+
+    def rests():
+        before = time.process_time()
+        time.sleep(0.5)
+        return time.process_time() - before < 0.02
+
+    # Where others take the CPUs, threads spin to their end some time later.
+    assert eventually(rests)
 
 
 def test_engines_that_share_the_cpus_all_get_on(model):
@@ -105,11 +108,12 @@ def test_engines_that_share_the_cpus_all_get_on(model):
         results[number] = forward(core, ids, 1, sequence)
 
     callers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    started = time.monotonic()
+    started = time.process_time()
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
     assert (results[0] == expected).all() and (results[1] == expected).all()
-    # 2 x 60 steps of about 30 barriers; spinning against each other takes a time slice each.
-    assert time.monotonic() - started < 10
+    # 2 x 60 steps of about 30 barriers take some hundredths of a second of all CPUs' time; spinning
+    # against each other would take a time slice at each.
+    assert time.process_time() - started < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.experts.streamed import Model, check_counters, logits, reads_at_load, step
-from tests.tasks import eventually, held
+from tests.tasks import held, no_more_held
 from zerostall._core import Engine
 from zerostall.errors import StorageError
 
@@ -118,10 +119,13 @@ def test_bytes_that_come_late_and_in_any_order_are_put_where_they_belong(
 def test_a_read_that_stalls_for_half_a_second_only_takes_time(either: Model) -> None:
     loaded = reads_at_load(either, bytes=either.least, io="pread")
     faults = {"stalled_reads": [loaded + 7], "stall_ms": 500}
-    engine = either.engine(bytes=either.least, io="pread", faults=faults)
+    # Without predictions every read is waited for.
+    engine = either.engine(bytes=either.least, io="pread", speculate=False, faults=faults)
     ids = either.ids(8, seed=5)
-    assert np.array_equal(logits(engine, ids, 1), either.expected(ids))
-    assert check_counters(engine)["stall_ns"] >= 300e6
+    expected = either.expected(ids)
+    started = time.monotonic()
+    assert np.array_equal(logits(engine, ids, 1), expected)
+    assert time.monotonic() - started >= 0.5
 
 
 @pytest.mark.parametrize("io", ["uring", "pread", "mmap"])
@@ -157,7 +161,7 @@ def test_engines_whose_drive_failed_leave_no_file_and_no_thread_behind(either: M
     before = held()
     for io in ("uring", "pread", "mmap") * 2:
         fail(io)
-    assert eventually(lambda: held() == before), (held(), before)
+    assert no_more_held(before), (held(), before)
 
 
 def test_an_expert_that_failed_before_it_was_demanded_is_read_again(nano: Model) -> None:

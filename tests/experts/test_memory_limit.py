@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tasks import HANG_S
 from zerostall.lab.shapes import Shape
 from zerostall.lab.synth import write_model
 
@@ -86,11 +87,11 @@ def start(path: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
 def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
     with start(large, str(4 << 30)) as free:
-        expected, _ = free.communicate("\n", timeout=120)
+        expected, _ = free.communicate("\n", timeout=HANG_S)
     with limited(LIMIT) as (folder, peak):
         with start(large) as child:
             (folder / "cgroup.procs").write_text(str(child.pid))
-            output, _ = child.communicate("\n", timeout=120)
+            output, _ = child.communicate("\n", timeout=HANG_S)
         assert child.returncode == 0, "killed" if child.returncode == -9 else "failed"
         used = int(peak.read_text()) if peak.exists() else None
         events = folder / "memory.events"

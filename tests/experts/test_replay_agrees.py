@@ -21,8 +21,10 @@ def test_lrfu_in_the_replay_hits_where_the_engine_did(
 ) -> None:
     # Of a converted file a budget is slots only, as in a replay.
     budget = int(converted.least + part * (converted.all - converted.least))
+    # By a simulated clock the machine's memory plays no part.
+    clock = {"throttle": {"simulated": True}, "pace": {"layer_us": 1}}
     engine = converted.engine(
-        bytes=budget, io="pread", speculate=False, trace=True, half_life=half_life
+        bytes=budget, io="pread", speculate=False, trace=True, half_life=half_life, **clock
     )
     logits(engine, converted.ids(128), 1)
     header = TraceHeader("nano", tuple(TracedLayer(*each) for each in engine.expert_layers), 0)

@@ -11,9 +11,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "experiments" / "speculator.py"
 TOKENS = 160
-# Each read takes far longer than computing a layer, and than most of what noise adds to it.
-LATENCY_US, BYTES_PER_SECOND = 300, 3e8
-ATTEMPTS = 4  # for the one figure that a busy machine can spoil
+# A read takes somewhat longer than computing a layer, as those of large models do.
+LATENCY_US, BYTES_PER_SECOND, LAYER_US = 300, 3e8, 400
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +30,8 @@ def prepared(study: ModuleType, tmp_path_factory: pytest.TempPathFactory):
     return study.prepare(tmp_path_factory.mktemp("speculator"), TOKENS)
 
 
-def run(study: ModuleType, prepared, ahead: bool):
-    return study.run(prepared, "scalar", LATENCY_US, BYTES_PER_SECOND, ahead)
+def run(study: ModuleType, prepared, ahead: bool, threads: int = 1):
+    return study.run(prepared, LAYER_US, LATENCY_US, BYTES_PER_SECOND, ahead, threads)
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +39,17 @@ def runs(study: ModuleType, prepared):
     return [run(study, prepared, ahead) for ahead in (False, True)]
 
 
-def test_reading_ahead_takes_at_least_15_percent_off_the_time_stalled(study, prepared, runs):
+def test_reading_ahead_takes_at_least_15_percent_off_the_time_stalled(runs):
     off, on = runs
     assert off.stats["demanded"] == on.stats["demanded"]
     assert off.stats["shadow_hits"] == off.stats["speculated"] == 0
-    # Measured: 40% to 60%. Another process that takes the cores adds to either side.
-    less = [1 - on.stall_s / off.stall_s]
-    while less[-1] < 0.15 and len(less) < ATTEMPTS:
-        off, on = (run(study, prepared, ahead) for ahead in (False, True))
-        less.append(1 - on.stall_s / off.stall_s)
-    assert less[-1] >= 0.15, less
+    assert off.stall_s > 0
+    assert 1 - on.stall_s / off.stall_s >= 0.15
+
+
+def test_a_simulated_run_repeats_whatever_the_threads_and_the_real_time(study, prepared, runs):
+    for ahead, first in zip((False, True), runs, strict=True):
+        assert run(study, prepared, ahead, threads=2).stats == first.stats
 
 
 def test_predictions_name_most_of_what_is_demanded(runs):

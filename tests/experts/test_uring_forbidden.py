@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.io.test_uring_forbidden import FORBID, SETUP, pytestmark  # noqa: F401  skips
+from tests.tasks import HANG_S
 from zerostall._core import uring_error
 
 WHY = "io_uring is not permitted here (EPERM): reading with pread"
@@ -34,7 +35,7 @@ def run(io: str, folder: object) -> tuple[dict, str]:
     import sys
 
     command = [sys.executable, "-c", FORBID + GENERATE, str(SETUP), "1", io, str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S)
     if "PR_SET_SECCOMP" in ended.stderr:
         pytest.skip("seccomp filters are forbidden here")
     assert ended.returncode == 0, ended.stderr

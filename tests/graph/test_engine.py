@@ -171,10 +171,16 @@ def test_a_signal_stops_a_step_and_leaves_the_sequence_as_it_was(
     sequence = core.open_sequence()
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
+
+    def endless() -> None:
+        while True:
+            forward(core, random_ids(4000), 1000, sequence)
+            core.truncate(sequence, 0)
+
     with pytest.raises(KeyboardInterrupt):
-        forward(core, random_ids(4000), 1000, sequence)
+        endless()
     timer.join()
     kept = core.length(sequence)
-    assert kept % 1000 == 0 and kept < 4000
+    assert kept % 1000 == 0
     forward(core, random_ids(3), 3, sequence)
     assert core.length(sequence) == kept + 3

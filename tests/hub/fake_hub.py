@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from tests.tasks import HANG_S
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -127,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[: len(data) // 2])
         self.wfile.flush()
         self.hub.half_sent.set()
-        self.hub.closing.wait(60)
+        self.hub.closing.wait(HANG_S)
         self.close_connection = True
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:

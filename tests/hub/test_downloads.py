@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub.fake_hub import COMMIT, FakeHub
+from tests.tasks import HANG_S
 
 SHARDS = {f"big-Q8_0-0000{i}-of-00002.gguf": bytes([i]) * 5000 for i in (1, 2)}
 FILES = {
@@ -43,7 +44,7 @@ class Shell:
             env=self.env | env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
         return done.returncode, json.loads(done.stdout)
@@ -91,7 +92,7 @@ def test_an_interrupted_download_resumes_where_it_stopped(shell, hub):
     with subprocess.Popen(
         shell.command("pull", "hf:o/large"), env=shell.env, stderr=subprocess.DEVNULL
     ) as pull:
-        assert hub.half_sent.wait(30)
+        assert hub.half_sent.wait(HANG_S)
         blobs = shell.home / "hub" / "models--o--large" / "blobs"
         while not any(path.stat().st_size for path in blobs.glob("*.zerostall-part")):
             assert pull.poll() is None

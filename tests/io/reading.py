@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.tasks import HANG_S
 from zerostall._core import ReadQueue
 
 KINDS = ("uring", "pread", "mmap")
@@ -15,7 +16,7 @@ Piece = tuple[int, int, int]  # file, offset, bytes
 Result = tuple[int, bytes | None, str | None]  # tag, bytes or error
 
 
-def collect(queue: ReadQueue, count: int, seconds: float = 30) -> list[Result]:
+def collect(queue: ReadQueue, count: int, seconds: float = HANG_S) -> list[Result]:
     """That many results, in the order they came."""
     results: list[Result] = []
     end = time.monotonic() + seconds

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
-from tests.tasks import eventually, held, masks, threads
+from tests.tasks import eventually, held, masks, no_more_held, threads
 from zerostall._core import ReadQueue
 from zerostall.errors import InvalidRequestError, StorageError
 
@@ -78,7 +78,7 @@ def test_a_system_that_gives_less_than_asked_is_asked_for_the_rest(files, kind, 
     depth=st.integers(1, 9),
     kind=st.sampled_from(KINDS),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_pieces_in_any_requests_are_read_whole(files, pieces, request, depth, kind):
     sizes = [path.stat().st_size for path in files]
     pieces = [(f, b * BLOCK, min(n, sizes[f] - b * BLOCK)) for f, b, n in pieces]
@@ -166,7 +166,7 @@ def test_closing_while_reads_are_under_way_leaves_no_descriptor_and_no_thread(fi
             queue.read(tag, 0, tag * BLOCK, MIB, speculative=tag % 2 == 0)
         queue.collect(1)
         del queue
-    assert eventually(lambda: held() == before), (held(), before)
+    assert no_more_held(before), (held(), before)
 
 
 @each_kind

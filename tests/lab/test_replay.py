@@ -190,7 +190,7 @@ def traces(draw, layers=2, experts=5, events=24):
     return make_trace(header, found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(traces(), st.sampled_from([1.3, 5.7, 256.0]))
 def test_every_policy_agrees_with_a_plain_reference(trace, half_life):
     if (trace.tokens > 8).all():
@@ -201,7 +201,7 @@ def test_every_policy_agrees_with_a_plain_reference(trace, half_life):
             assert found.decode.hits == reference(trace, room, policy, half_life), policy
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(traces(experts=4, events=16), st.integers(2, 4))
 def test_belady_is_the_best_that_any_choice_of_residents_can_do(trace, room):
     if (trace.tokens > 8).all():
@@ -209,7 +209,7 @@ def test_belady_is_the_best_that_any_choice_of_residents_can_do(trace, room):
     assert replay_one(trace, room, "belady").decode.hits == best_possible(trace, room)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 1000),
     skew=st.sampled_from([0.0, 0.7, 1.5]),

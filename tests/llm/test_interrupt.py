@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from tests.tasks import HANG_S
+from zerostall import SamplingParams
+
 CHILD = """
-import sys, time
+import sys
 from zerostall import LLM, SamplingParams
 llm = LLM("nano", threads=2)
 greedy = SamplingParams(temperature=0, max_tokens=16)
@@ -21,9 +26,9 @@ try:
     while True:
         work()
 except KeyboardInterrupt:
-    stopped = time.time()
+    pass
 after = [llm.generate("def f(x):", greedy).token_ids for _ in range(20)]
-print(stopped, all(ids == before for ids in after))
+print(all(ids == before for ids in after))
 """
 WORK = {
     "decode": 'lambda: llm.generate("x", long)',
@@ -35,9 +40,7 @@ WORK = {
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_ctrl_c_stops_at_once_and_leaves_a_usable_object(work):
-    import time
-
+def test_ctrl_c_stops_a_call_and_leaves_a_usable_object(work):
     with subprocess.Popen(
         [sys.executable, "-c", CHILD.format(work=WORK[work])],
         stdout=subprocess.PIPE,
@@ -45,9 +48,23 @@ def test_ctrl_c_stops_at_once_and_leaves_a_usable_object(work):
     ) as child:
         assert child.stdout.readline() == "working\n"
         time.sleep(0.3)
-        sent = time.time()
         child.send_signal(signal.SIGINT)
-        stopped, usable = child.stdout.readline().split()
-        assert child.wait(60) == 0
-    assert usable == "True"
-    assert float(stopped) - sent < 0.5
+        assert child.stdout.readline() == "True\n"
+        assert child.wait(HANG_S) == 0
+
+
+def test_a_signal_in_a_step_ends_a_generation_with_that_step(llm, monkeypatch):
+    turns, steps = llm.loaded.turns, 0
+    step = turns.step
+
+    def interrupted(*args):
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    monkeypatch.setattr(turns, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate("x", SamplingParams(max_tokens=900, ignore_eos=True))
+    assert steps == 5

@@ -29,7 +29,7 @@ def shapes_of_everything(file: FakeFile) -> None:
 
 
 @pytest.mark.parametrize("name", arch.names())
-@settings(max_examples=60, deadline=2000)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_building_works_or_raises_a_typed_error(name: str, data: st.DataObject) -> None:
     file = tiny_llama(architecture=name)

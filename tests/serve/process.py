@@ -6,9 +6,8 @@ import contextlib
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -16,9 +15,10 @@ from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.shell import COMMAND
+from tests.tasks import HANG_S, eventually
 
 JSON = {"Content-Type": "application/json"}
-# Some seconds of work for the built-in model, until it is cancelled.
+# More than a quarter of a minute of work for the built-in model, until it is cancelled.
 LONG = {"prompt": "def f(", "max_tokens": 900, "n": 100, "ignore_eos": True, "seed": 1}
 
 
@@ -27,16 +27,17 @@ class Server:
     process: subprocess.Popen[str]
     url: str
     log: Path
+    headers: dict[str, str] = field(default_factory=dict)  # of get()
 
     def client(self, **options: object) -> OpenAI:
-        options = {"api_key": "none", "max_retries": 0, "timeout": 60} | options
+        options = {"api_key": "none", "max_retries": 0, "timeout": HANG_S} | options
         return OpenAI(base_url=f"{self.url}/v1", **options)
 
     def get(self, path: str, **options: object) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **options)
+        return httpx.get(self.url + path, **{"timeout": HANG_S, "headers": self.headers} | options)
 
     def post(self, path: str, body: object, **options: object) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, timeout=60, **options)
+        return httpx.post(self.url + path, json=body, timeout=HANG_S, **options)
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of /metrics, 0 where there is none."""
@@ -46,12 +47,9 @@ class Server:
                     return sample.value
         return 0.0
 
-    def wait_until(self, name: str, value: float, within_s: float = 10.0) -> None:
+    def wait_until(self, name: str, value: float) -> None:
         """Wait until a metric has a value."""
-        deadline = time.monotonic() + within_s
-        while (seen := self.metric(name)) != value:
-            assert time.monotonic() < deadline, f"{name} is {seen}, expected {value}"
-            time.sleep(0.02)
+        assert eventually(lambda: self.metric(name) == value), (name, self.metric(name), value)
 
 
 @contextlib.contextmanager
@@ -69,11 +67,8 @@ def serving(log: Path, *args: str, **env: str) -> Iterator[Server]:
             found = re.search(r"http://\S+", process.stdout.readline())
             assert found, log.read_text()
             server = Server(process, found[0], log)
-            deadline = time.monotonic() + 30
-            while server.get("/health").status_code != 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            assert eventually(lambda: server.get("/health").status_code == 200)
             yield server
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=HANG_S)

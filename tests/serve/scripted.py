@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import httpx
 
+from tests.tasks import HANG_S
 from zerostall.engine.completion import Chunk, Timings, Usage
 from zerostall.serve import app
 from zerostall.serve.service import Service
@@ -17,24 +18,32 @@ from zerostall.serve.settings import Settings
 
 
 class ScriptedLLM:
-    """Answers with `pieces`, one a token, each after `pause_s`; notes what it was asked."""
+    """Answers with `pieces`, one a token; notes what it was asked.
+
+    `silent_until`: no token comes before the request was "cancelled", or the stream was
+    "kept alive" by a comment.
+    """
 
     context, vocab_size, concurrent = 100, 10, 8
 
-    def __init__(self, *pieces: str, pause_s: float = 0.0, opening: str = "") -> None:
+    def __init__(self, *pieces: str, silent_until: str = "", opening: str = "") -> None:
         self.pieces = pieces
-        self.pause_s = pause_s
+        self.silent_until = silent_until
         self.opening = opening
         self.loaded = SimpleNamespace(tokenizer=None)
         self.asked: list[tuple[list[dict], list[dict] | None]] = []
-        self.cancelled = False
+        self.kept_alive = threading.Event()
+        self.sessions: list[SimpleNamespace] = []
 
     def meter(self):
         return SimpleNamespace(read=lambda: None)
 
     @contextlib.contextmanager
     def open_session(self):
-        yield SimpleNamespace(cancel=lambda: setattr(self, "cancelled", True))
+        cancelled = threading.Event()
+        session = SimpleNamespace(cancelled=cancelled, cancel=cancelled.set)
+        self.sessions.append(session)
+        yield session
 
     def render_chat(self, messages, tools):
         self.asked.append((messages, tools))
@@ -44,11 +53,13 @@ class ScriptedLLM:
         return [1, 2, 3]
 
     def stream(self, prompt, params, *, session=None):
-        return self._stream(len(prompt))
+        return self._stream(len(prompt), session)
 
-    def _stream(self, prompt):
+    def _stream(self, prompt, session):
+        if self.silent_until:
+            awaited = {"kept alive": self.kept_alive, "cancelled": session.cancelled}
+            assert awaited[self.silent_until].wait(HANG_S)
         for i, piece in enumerate(self.pieces):
-            time.sleep(self.pause_s)
             if i + 1 < len(self.pieces):
                 yield Chunk(piece, [i])
         count = len(self.pieces)
@@ -63,7 +74,17 @@ def talk(llm: ScriptedLLM | None, ask: Callable, **settings: object) -> object:
         service = Service("scripted", Settings(**settings))
         if llm is not None:
             service.load(contextlib.nullcontext(llm), lambda: None)
-        transport = httpx.ASGITransport(app.build(service), raise_app_exceptions=False)
+        built = app.build(service)
+
+        async def watched(scope, receive, send):
+            async def watch(message):
+                if llm is not None and b": keep-alive" in message.get("body", b""):
+                    llm.kept_alive.set()
+                await send(message)
+
+            await built(scope, receive, watch)
+
+        transport = httpx.ASGITransport(watched, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             try:
                 return await ask(client)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+
 import pytest
 from openai import BadRequestError
 
@@ -193,12 +196,16 @@ def test_a_client_that_goes_away_cancels_within_a_step(server, client):
     with client.completions.create(model="", **_client(LONG), stream=True) as stream:
         next(iter(stream))
         server.wait_until("zerostall_running", 1)
-    server.wait_until("zerostall_running", 0, within_s=2)
-    assert server.metric("zerostall_cancelled_total") == before + 1
-    with pytest.raises(Exception, match="timed out"):
-        client.with_options(timeout=0.3).completions.create(model="", **_client(LONG))
-    server.wait_until("zerostall_running", 0, within_s=2)
-    assert server.metric("zerostall_cancelled_total") == before + 2
+    server.wait_until("zerostall_cancelled_total", before + 1)
+    server.wait_until("zerostall_running", 0)
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        body = json.dumps(LONG)
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json"
+        connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        server.wait_until("zerostall_running", 1)
+    server.wait_until("zerostall_cancelled_total", before + 2)
+    server.wait_until("zerostall_running", 0)
 
 
 def _client(body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -13,18 +14,24 @@ from typer.testing import CliRunner
 
 from tests.cli.shell import run
 from tests.serve.process import LONG, serving
+from tests.tasks import HANG_S
 from zerostall.cli import app
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign):
-    body = LONG | {"n": 4}
-    with serving(tmp_path / "log.jsonl") as server, ThreadPoolExecutor() as pool:
-        answer = pool.submit(server.post, "/v1/completions", body)
-        server.wait_until("zerostall_running", 1)
-        server.process.send_signal(sign)
-        assert answer.result().json()["usage"]["completion_tokens"] == 3600
-        assert server.process.wait(timeout=10) == 0
+    body = LONG | {"n": 4, "stream": True, "stream_options": {"include_usage": True}}
+    grace = ("--grace", str(HANG_S))
+    with serving(tmp_path / "log.jsonl", *grace) as server:
+        url = f"{server.url}/v1/completions"
+        with httpx.stream("POST", url, json=body, timeout=HANG_S) as answer:
+            lines = answer.iter_lines()
+            next(lines)  # so that it runs
+            server.process.send_signal(sign)
+            *_, usage, done = [line for line in lines if line]
+        assert json.loads(usage.removeprefix("data: "))["usage"]["completion_tokens"] == 3600
+        assert done == "data: [DONE]"
+        assert server.process.wait(timeout=HANG_S) == 0
         with pytest.raises(httpx.ConnectError):
             server.get("/health")
     assert "Traceback" not in (tmp_path / "log.jsonl").read_text()
@@ -36,8 +43,8 @@ def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
         server.wait_until("zerostall_running", 1)
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=10) == 0
-        assert 0.9 < time.monotonic() - begin < 5
+        assert server.process.wait(timeout=HANG_S) == 0
+        assert time.monotonic() - begin >= 1
         assert isinstance(answer.exception(), httpx.RemoteProtocolError)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.text import metadata
@@ -112,7 +112,6 @@ class Words:
         return self.words[id]
 
 
-@settings(deadline=None)
 @given(WORDS, STOPS)
 def test_the_result_does_not_depend_on_how_the_text_was_cut_into_tokens(words, stops):
     detokenizer = Detokenizer(Words([word.encode() for word in words]), stops)
@@ -120,7 +119,6 @@ def test_the_result_does_not_depend_on_how_the_text_was_cut_into_tokens(words, s
     assert text == cut("".join(words), stops)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=5), max_size=10))
 def test_any_bytes_come_out_as_python_decodes_them_whole(parts):
     detokenizer = Detokenizer(Words(parts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zerostall.text.special import SpecialTokens
@@ -54,7 +54,6 @@ def one_by_one(tokens, text):
     return pieces
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.text("ab", min_size=1, max_size=4), unique=True, max_size=6),
     st.text("abc", max_size=20),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.text import metadata
@@ -29,7 +29,6 @@ def by_definition(scores, text):
         symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
 
 
-@settings(deadline=None)
 @given(VOCABULARIES, st.text("ab ", max_size=24))
 def test_merging_follows_the_definition_for_any_vocabulary(scores, text):
     scores = dict.fromkeys("ab▁", -9.0) | scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.text import metadata
@@ -115,7 +115,6 @@ SCALARS = st.one_of(
 JUNK = st.one_of(SCALARS, st.lists(SCALARS, max_size=4), st.lists(st.text("a ▁Ġ", max_size=3)))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([metadata.bpe, metadata.spm, lambda: dict(UNIGRAM)]),
     st.dictionaries(st.sampled_from(KEYS), JUNK, min_size=1, max_size=3),

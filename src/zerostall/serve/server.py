@@ -43,7 +43,7 @@ def serve(
         ZerostallError: the model could not be loaded.
     """
     service = Service(name, settings)
-    with _listen(settings) as listener:
+    with listen(settings) as listener:
         config = uvicorn.Config(
             app.build(service),
             log_config=None,
@@ -77,7 +77,12 @@ def serve(
     service.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """A socket on the host and port of the settings.
+
+    Raises:
+        InvalidRequestError: the address cannot be had.
+    """
     address = (settings.host, settings.port)
     try:
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
