@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zerostall._core import GgufFile
     from zerostall.arch import Architecture
     from zerostall.text import Tokenizer
+    from zerostall.text.grammar import Grammars
 
 COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
 UNLIMITED = 2**31 - 1  # of chat(): until the model ends or the context is full
@@ -317,7 +319,14 @@ class LLM:
         params = params if params is not None else SamplingParams()
         if params.stop and self.loaded.tokenizer is None:
             self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
-        return prepare(prompt, params, default_tokens, self.context, self.vocab_size)
+        constraint = self._grammars.constraint(params) if params.constrained else None
+        return prepare(prompt, params, default_tokens, self.context, self.vocab_size, constraint)
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        from zerostall.text.grammar import Grammars
+
+        return Grammars(self.tokenizer)
 
     def _run(self, request: Request, session: Session | None = None) -> Iterator[Chunk]:
         loaded = self.loaded

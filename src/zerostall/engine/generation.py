@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zerostall._core import Sampler
     from zerostall.engine.streaming import StreamMeter
     from zerostall.text import Tokenizer
+    from zerostall.text.grammar import Constraint
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,16 @@ class Request:
     params: SamplingParams
     max_tokens: int  # within the context
     seed: int
+    constraint: Constraint | None = None  # of this one generation: it remembers the tokens
 
 
 def prepare(
-    prompt: list[int], params: SamplingParams, default_tokens: int, context: int, vocab_size: int
+    prompt: list[int],
+    params: SamplingParams,
+    default_tokens: int,
+    context: int,
+    vocab_size: int,
+    constraint: Constraint | None = None,
 ) -> Request:
     """Fill in what the caller left open and check token ids against the vocabulary.
 
@@ -47,7 +54,7 @@ def prepare(
     # The last token generated needs no place: nothing is computed after it.
     room = context - len(prompt) + 1
     seed = secrets.randbits(32) if params.seed is None else params.seed
-    return Request(prompt, params, min(asked, room), seed)
+    return Request(prompt, params, min(asked, room), seed, constraint)
 
 
 def generate(
@@ -73,15 +80,17 @@ def generate(
     text = _TextOut(tokenizer, params.stop)
     clock = time.perf_counter()
     while True:
-        token = sampler.sample(logits)
+        token = sampler.sample(allowed(logits, request.constraint))
         sampler.accept(token)
+        if request.constraint is not None:
+            request.constraint.accept(token)
         tally.count += 1
         logprobs = None
         if params.logprobs is not None:
             logprobs = [token_logprob(sampler, logits, token, params.logprobs)]
         piece = "" if token in ends else text.push(token)
         reason: FinishReason | None = None
-        if token in ends or text.stopped:
+        if token in ends or text.stopped or finished(request.constraint):
             reason = "stop"
         elif tally.count == request.max_tokens:
             reason = "length"
@@ -123,6 +132,20 @@ def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None)
     for token in request.prompt:
         sampler.accept(token)
     return sampler
+
+
+def allowed(logits: Logits, constraint: Constraint | None) -> Logits:
+    """The logits [vocab] with what may not come next at -inf; `logits` stay as they are."""
+    if constraint is None:
+        return logits
+    masked: Logits = logits.copy()
+    constraint.allowed(masked)
+    return masked
+
+
+def finished(constraint: Constraint | None) -> bool:
+    """Whether a constraint lets nothing more follow."""
+    return constraint is not None and constraint.finished
 
 
 def token_logprob(sampler: Sampler, logits: Logits, token: int, alternatives: int) -> TokenLogprob:
