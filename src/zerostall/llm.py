@@ -139,6 +139,7 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Answer a conversation in the model's own chat format.
 
@@ -147,12 +148,15 @@ class LLM:
             params: as for generate(), but max_tokens=None lets the model end its answer.
             tools: JSON schemas of functions, for templates that know tools; a model that has a
                 template of its own for them is asked in that.
+            variables: switches of the model's template, such as {"enable_thinking": False}.
 
         Raises:
             InvalidRequestError: the model has no chat template, or its template refuses.
             ContextLengthError, ClosedError: as for generate().
         """
-        return Completion.join(list(self.chat_stream(messages, params, tools=tools)))
+        return Completion.join(
+            list(self.chat_stream(messages, params, tools=tools, variables=variables))
+        )
 
     def chat_stream(
         self,
@@ -160,6 +164,7 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
         session: Session | None = None,
     ) -> Iterator[Chunk]:
         """Answer a conversation token by token; arguments as for chat().
@@ -167,7 +172,7 @@ class LLM:
         Pass the same `session` (from open_session()) for every turn of a conversation and only
         what is new gets computed.
         """
-        prompt = self.encode_chat(messages, tools=tools)
+        prompt = self.encode_chat(messages, tools, variables)
         return self._run(self._request(prompt, params, UNLIMITED), session)
 
     def tokenize(
@@ -217,10 +222,13 @@ class LLM:
         return self._checked(prompt)
 
     def encode_chat(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The token ids that chat() computes for a conversation; errors as there."""
-        text = self.render_chat(messages, tools)
+        text = self.render_chat(messages, tools, variables)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
         bos = self.bos_id
@@ -229,13 +237,18 @@ class LLM:
         return self._checked(ids)
 
     def render_chat(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The text that the model's template makes of a conversation; errors as for chat()."""
         from zerostall.text import chat
 
         if not messages:
             raise InvalidRequestError("messages is empty; give at least one message")
+        switches = dict(variables or {})
+        chat.check_variables(switches)
         tokenizer = self.tokenizer
         template = tokenizer.template_for(tools)
         if template is None:
@@ -250,6 +263,7 @@ class LLM:
             add_generation_prompt=True,
             bos=tokenizer.bos_token,
             eos=tokenizer.eos_token,
+            **switches,
         )
 
     @property

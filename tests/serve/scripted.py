@@ -36,14 +36,16 @@ class ScriptedLLM:
     def open_session(self):
         yield SimpleNamespace(cancel=lambda: setattr(self, "cancelled", True))
 
-    def render_chat(self, messages, tools):
+    def render_chat(self, messages, tools, variables=None):
         self.asked.append((messages, tools))
+        self.variables = variables
         return self.opening
 
-    def encode_chat(self, messages, tools):
+    def encode_chat(self, messages, tools, variables=None):
         return [1, 2, 3]
 
     def stream(self, prompt, params, *, session=None):
+        self.params = params
         return self._stream(len(prompt))
 
     def _stream(self, prompt):

@@ -115,6 +115,19 @@ class Grammars:
         return matcher
 
 
+def json_rule(schema: Mapping[str, Any]) -> str:
+    """JSON of a schema as part of a rule of a Lark grammar.
+
+    Raises:
+        InvalidRequestError: the schema is not JSON itself.
+    """
+    try:
+        options = {"whitespace_pattern": _SPACE}
+        return "%json " + json.dumps({"x-guidance": options} | dict(schema), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _refused("json_schema", str(error)) from error
+
+
 def _form(params: SamplingParams) -> tuple[str, str] | None:
     """The field that is given, and its grammar in llguidance's words."""
     from llguidance import LLMatcher
