@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from zerostall.serve import chat, completions, faults, native
+from zerostall.serve.anthropic import routes as anthropic_routes
+from zerostall.serve.anthropic.edge import Edge
 from zerostall.serve.limits import BodyLimit, KeyCheck
 from zerostall.serve.logs import HEADER, RequestLog
 from zerostall.serve.service import Service
@@ -36,7 +38,7 @@ def build(service: Service) -> ASGIApp:
     )
     faults.install(app)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for part in (chat, completions, native):
+    for part in (chat, completions, anthropic_routes, native):
         app.include_router(part.routes(service))
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, most_bytes=settings.body_bytes, most_s=settings.body_s)
@@ -50,7 +52,7 @@ def build(service: Service) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=[HEADER],
         )
-    return RequestLog(app, service.metrics)
+    return RequestLog(Edge(app), service.metrics)
 
 
 async def _gone(_: Request, __: Exception) -> Response:
