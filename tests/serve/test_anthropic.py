@@ -271,3 +271,12 @@ def test_a_fault_inside_is_an_api_error():
     assert answer.status_code == 500
     assert answer.json()["error"]["type"] == "api_error"
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("value", ["1e999", "NaN", '"\\ud800"'])
+def test_what_json_can_say_and_no_answer_can_is_sent_as_text(value):
+    call = f'<tool_call>{{"name": "add", "arguments": {{"a": {value}}}}}</tool_call>'
+    answer = ask(ScriptedLLM(call), tools=TOOLS)
+    assert answer.status_code == 200
+    (block,) = answer.json()["content"]
+    assert list(block["input"]) == ["value"]

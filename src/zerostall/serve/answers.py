@@ -121,6 +121,7 @@ class Single:
         self._silence_s = silence_s
         self._tokens: list[int] = []
         self.totals = Totals()
+        self.reasoned = 0  # tokens of the reasoning, its tags included
 
     async def pieces(self, run: Run) -> AsyncIterator[Piece | None]:
         """What came, as it comes; None is a sign of life."""
@@ -131,7 +132,10 @@ class Single:
             chunk = item.chunk
             self._tokens += chunk.token_ids
             self.totals.add(0, chunk)
+            before = self._parser.thinking
             parts = self._parser.push(chunk.text)
+            if before or self._parser.thinking:
+                self.reasoned += len(chunk.token_ids)
             if chunk.finish_reason is not None:
                 parts += self._parser.finish()
             yield Piece(parts, chunk.finish_reason)

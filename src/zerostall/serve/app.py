@@ -16,6 +16,7 @@ from zerostall.serve.anthropic import routes as anthropic_routes
 from zerostall.serve.anthropic.edge import Edge
 from zerostall.serve.limits import BodyLimit, KeyCheck
 from zerostall.serve.logs import HEADER, RequestLog
+from zerostall.serve.responses import routes as responses_routes
 from zerostall.serve.service import Service
 
 
@@ -38,7 +39,7 @@ def build(service: Service) -> ASGIApp:
     )
     faults.install(app)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for part in (chat, completions, anthropic_routes, native):
+    for part in (chat, completions, anthropic_routes, responses_routes, native):
         app.include_router(part.routes(service))
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, most_bytes=settings.body_bytes, most_s=settings.body_s)

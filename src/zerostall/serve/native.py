@@ -54,6 +54,22 @@ def routes(service: Service) -> APIRouter:
         """What the server was started with."""
         return _props(service)
 
+    @router.get("/slots")
+    async def slots() -> list[dict[str, Any]]:
+        """The places for requests that run at once, and which are taken."""
+        context, running = service.llm.context, service.gate.running
+        return [
+            {"id": id, "n_ctx": context, "is_processing": id < running}
+            for id in range(service.gate.parallel)
+        ]
+
+    @router.post("/v1/embeddings")
+    async def embeddings() -> None:
+        """Not there: the core gives logits, not the hidden states that embeddings are made of."""
+        raise ApiError(
+            501, "embeddings are not supported: this server generates text", code="not_supported"
+        )
+
     @router.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """Token ids of a text."""

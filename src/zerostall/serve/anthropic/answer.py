@@ -154,6 +154,8 @@ def _object(arguments: str) -> dict[str, Any]:
     """Arguments as an object, which the API asks for: what is none becomes its one member."""
     try:
         value = json.loads(arguments)
+        # Numbers out of range and lone surrogates can be read but not be sent.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         value = arguments
     return value if isinstance(value, dict) else {"value": value}
