@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from zerostall._core import GgufFile
     from zerostall.arch import Architecture
     from zerostall.text import Tokenizer
+    from zerostall.text.grammar import Grammars
 
 COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
 UNLIMITED = 2**31 - 1  # of chat(): until the model ends or the context is full
@@ -142,6 +144,7 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> Completion:
         """Answer a conversation in the model's own chat format.
 
@@ -150,12 +153,15 @@ class LLM:
             params: as for generate(), but max_tokens=None lets the model end its answer.
             tools: JSON schemas of functions, for templates that know tools; a model that has a
                 template of its own for them is asked in that.
+            variables: switches of the model's template, such as {"enable_thinking": False}.
 
         Raises:
             InvalidRequestError: the model has no chat template, or its template refuses.
             ContextLengthError, ClosedError: as for generate().
         """
-        return Completion.join(list(self.chat_stream(messages, params, tools=tools)))
+        return Completion.join(
+            list(self.chat_stream(messages, params, tools=tools, variables=variables))
+        )
 
     def chat_stream(
         self,
@@ -163,6 +169,7 @@ class LLM:
         params: SamplingParams | None = None,
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
         session: Session | None = None,
         priority: int = 0,
     ) -> Iterator[Chunk]:
@@ -171,7 +178,7 @@ class LLM:
         Pass the same `session` (from open_session()) for every turn of a conversation and only
         what is new gets computed.
         """
-        prompt = self.encode_chat(messages, tools=tools)
+        prompt = self.encode_chat(messages, tools, variables)
         return self._run(self._request(prompt, params, UNLIMITED, priority), session)
 
     def tokenize(
@@ -221,10 +228,13 @@ class LLM:
         return self._checked(prompt)
 
     def encode_chat(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """The token ids that chat() computes for a conversation; errors as there."""
-        text = self.render_chat(messages, tools)
+        text = self.render_chat(messages, tools, variables)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
         bos = self.bos_id
@@ -233,13 +243,18 @@ class LLM:
         return self._checked(ids)
 
     def render_chat(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> str:
         """The text that the model's template makes of a conversation; errors as for chat()."""
         from zerostall.text import chat
 
         if not messages:
             raise InvalidRequestError("messages is empty; give at least one message")
+        switches = dict(variables or {})
+        chat.check_variables(switches)
         tokenizer = self.tokenizer
         template = tokenizer.template_for(tools)
         if template is None:
@@ -254,6 +269,7 @@ class LLM:
             add_generation_prompt=True,
             bos=tokenizer.bos_token,
             eos=tokenizer.eos_token,
+            **switches,
         )
 
     @property
@@ -322,7 +338,16 @@ class LLM:
         params = params if params is not None else SamplingParams()
         if params.stop and self.loaded.tokenizer is None:
             self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
-        return prepare(prompt, params, default_tokens, self.context, self.vocab_size, priority)
+        constraint = self._grammars.constraint(params) if params.constrained else None
+        return prepare(
+            prompt, params, default_tokens, self.context, self.vocab_size, priority, constraint
+        )
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        from zerostall.text.grammar import Grammars
+
+        return Grammars(self.tokenizer)
 
     def _run(self, request: Request, session: Session | None = None) -> Iterator[Chunk]:
         loaded = self.loaded

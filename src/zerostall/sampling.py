@@ -10,6 +10,7 @@ from typing import Any
 from zerostall.errors import InvalidRequestError
 
 UINT64_MAX = 2**64 - 1
+FORMS = ("json_schema", "grammar", "regex")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class SamplingParams:
         logprobs: None, or how many alternatives to report for each token (0: only the token
             itself), as natural logarithms of the model's own distribution (temperature 1,
             before penalties).
+        json_schema: a JSON schema: the text is JSON that satisfies it.
+        grammar: a grammar in Lark's form (with llguidance's additions) or in GBNF: the text is a
+            sentence of it.
+        regex: a regular expression that the whole text matches. One of the three at most; each
+            ends the generation when nothing can follow, also with `ignore_eos`.
 
     Raises:
         InvalidRequestError: a value is out of its range; the message names the field.
@@ -63,6 +69,14 @@ class SamplingParams:
     stop_token_ids: Sequence[int] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+    grammar: str | None = None
+    regex: str | None = None
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the text has to have a form."""
+        return any(getattr(self, name) is not None for name in FORMS)
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -96,6 +110,23 @@ class SamplingParams:
             if not _is_real(bias) or math.isnan(bias) or bias == math.inf:
                 raise _outside("logit_bias", bias, "numbers, or -inf to ban a token")
 
+        self._check_form()
+
+    def _check_form(self) -> None:
+        given = [name for name in FORMS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidRequestError(f"{given[1]} is given beside {given[0]}; give one of them")
+        if self.json_schema is not None and not isinstance(self.json_schema, Mapping):
+            raise _outside("json_schema", self.json_schema, "a JSON schema as a dict")
+        for name in ("grammar", "regex"):
+            text = getattr(self, name)
+            if text is None:
+                continue
+            if not isinstance(text, str) or not text:
+                raise _outside(name, text, "a text that is not empty")
+            if not is_text(text):
+                raise InvalidRequestError(f"{name} has a lone surrogate, which is no text")
+
     def _whole(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)
         if not _is_whole(value) or not low <= value <= high:
@@ -109,6 +140,11 @@ class SamplingParams:
             else:
                 wanted = f"a number from {low:g} to {high:g}"
             raise _outside(name, value, wanted)
+
+
+def is_text(value: str) -> bool:
+    """Whether a string can be written as UTF-8: lone surrogates cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_whole(value: Any) -> bool:

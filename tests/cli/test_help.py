@@ -17,7 +17,7 @@ from zerostall.cli.registry import VERBS
 
 HEAVY = {"numpy", "tokenizers", "huggingface_hub", "jinja2", "zerostall._core", "zerostall.llm"}
 HEAVY |= {"fastapi", "uvicorn", "prometheus_client", "pydantic"}
-SUPPORT = {"__init__", "app", "options", "outcome", "progress", "registry"}
+SUPPORT = {"__init__", "app", "form", "options", "outcome", "progress", "registry"}
 
 
 def test_help_lists_every_verb_and_the_exit_codes():

@@ -143,3 +143,33 @@ def test_a_closed_pipe_ends_the_command_quietly_with_141():
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.parametrize(
+    ("option", "form"),
+    [("--json-schema", '{"const": [1]}'), ("--grammar", 'root ::= "[" "1" "]"')],
+)
+def test_a_form_is_given_as_text_or_as_a_file(tmp_path, option, form, as_file):
+    if as_file:
+        (tmp_path / "form").write_text(form)
+        form = str(tmp_path / "form")
+    code, answer = run_json("run", PROMPT, *GREEDY, option, form)
+    assert (code, answer["finish_reason"]) == (0, "stop")
+    assert json.loads(answer["text"]) == [1]
+
+
+@pytest.mark.parametrize(
+    ("option", "form", "words"),
+    [
+        ("--json-schema", "{", "--json-schema is not JSON"),
+        ("--json-schema", "none.json", "--json-schema none.json: cannot read it"),
+        ("--json-schema", '{"type": "objct"}', "json_schema: Invalid type: objct"),
+        ("--grammar", "none.lark", "--grammar none.lark: cannot read it"),
+        ("--regex", "(", "regex: "),
+    ],
+)
+def test_a_form_that_is_wrong_is_told(option, form, words):
+    code, answer = run_json("run", PROMPT, *GREEDY, option, form)
+    assert code != 0
+    assert words in answer["error"]["message"]

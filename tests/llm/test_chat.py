@@ -62,3 +62,12 @@ def test_an_empty_conversation_is_refused(chatty):
 def test_a_conversation_longer_than_the_context_is_refused(chatty):
     with pytest.raises(ContextLengthError):
         chatty.chat([{"role": "user", "content": "import sys\n" * 2000}])
+
+
+def test_switches_reach_the_template_and_cannot_replace_the_conversation(chatty, monkeypatch):
+    template = "{% if enable_thinking %}think: {% endif %}{{ messages[0].content }}"
+    monkeypatch.setitem(chatty.tokenizer.chat_templates, "default", template)
+    assert chatty.render_chat(HELLO, variables={"enable_thinking": True}) == "think: import sys"
+    assert chatty.render_chat(HELLO, variables={"enable_thinking": False}) == "import sys"
+    with pytest.raises(InvalidRequestError, match="variables has 'messages'"):
+        chatty.chat(HELLO, variables={"messages": []})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from anthropic import Anthropic
 from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,6 +33,10 @@ class Server:
     def client(self, **options: object) -> OpenAI:
         options = {"api_key": "none", "max_retries": 0, "timeout": HANG_S} | options
         return OpenAI(base_url=f"{self.url}/v1", **options)
+
+    def anthropic(self, **options: object) -> Anthropic:
+        options = {"api_key": "none", "max_retries": 0, "timeout": 60} | options
+        return Anthropic(base_url=self.url, **options)
 
     def get(self, path: str, **options: object) -> httpx.Response:
         return httpx.get(self.url + path, **{"timeout": HANG_S, "headers": self.headers} | options)

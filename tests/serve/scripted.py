@@ -45,14 +45,16 @@ class ScriptedLLM:
         self.sessions.append(session)
         yield session
 
-    def render_chat(self, messages, tools):
+    def render_chat(self, messages, tools, variables=None):
         self.asked.append((messages, tools))
+        self.variables = variables
         return self.opening
 
-    def encode_chat(self, messages, tools):
+    def encode_chat(self, messages, tools, variables=None):
         return [1, 2, 3]
 
     def stream(self, prompt, params, *, session=None):
+        self.params = params
         return self._stream(len(prompt), session)
 
     def _stream(self, prompt, session):

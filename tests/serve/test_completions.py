@@ -167,7 +167,7 @@ def _log_sum(row):
         ({"prompt": [1, "a"]}, "prompt"),
         ({"prompt": [999999]}, "prompt"),
         ({"extra_body": {"grammar": "root ::= x"}}, "grammar"),
-        ({"extra_body": {"response_format": {"type": "json_object"}}}, "response_format"),
+        ({"extra_body": {"response_format": {"type": "xml"}}}, "response_format"),
     ],
 )
 def test_what_cannot_be_done_is_a_400_that_names_the_field(client, fields, param):

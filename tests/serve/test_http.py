@@ -10,7 +10,7 @@ import httpx
 import pytest
 from openai import AuthenticationError, NotFoundError, RateLimitError
 
-from tests.serve.process import JSON, serving
+from tests.serve.process import JSON, LONG, serving
 from tests.serve.scripted import ScriptedLLM, talk
 from zerostall import __version__
 from zerostall.serve.server import listen
@@ -203,3 +203,18 @@ def test_a_fault_inside_is_a_500_that_tells_nothing():
     status, error = error_of(talk(llm, ask))
     assert (status, error["type"]) == (500, "server_error")
     assert "secret" not in error["message"]
+
+
+def test_slots_tell_which_places_are_taken(server):
+    free = [{"id": id, "n_ctx": 1024, "is_processing": False} for id in range(2)]
+    assert server.get("/slots").json() == free
+    with httpx.stream("POST", f"{server.url}/v1/completions", json=LONG | {"stream": True}):
+        server.wait_until("zerostall_running", 1)
+        assert [slot["is_processing"] for slot in server.get("/slots").json()] == [True, False]
+    server.wait_until("zerostall_running", 0)
+
+
+def test_embeddings_are_refused_with_the_reason(server):
+    status, error = error_of(server.post("/v1/embeddings", {"input": "x"}))
+    assert (status, error["code"]) == (501, "not_supported")
+    assert "embeddings are not supported" in error["message"]

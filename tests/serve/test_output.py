@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerostall.serve.output import OutputParser, Text, ToolCall
+from zerostall.serve.output import OutputParser, Text, ToolCall, parse_call
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 ADD = ToolCall("add", '{"a": 1}')
@@ -91,3 +91,11 @@ def test_how_a_text_is_cut_changes_nothing(words, random, thinking, tools):
         rest = rest[cut:]
     options = {"thinking": thinking, "tools": tools}
     assert parse(pieces, **options) == parse([text], **options)
+
+
+def test_a_lone_surrogate_of_a_call_stays_escaped():
+    assert (
+        parse_call('{"name": "f", "arguments": {"a": "\\ud800"}}').arguments == '{"a": "\\ud800"}'
+    )
+    assert parse_call('{"name": "\\ud800"}') is None
+    assert parse_call('{"name": "f", "arguments": "\\ud800"}') is None

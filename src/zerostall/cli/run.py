@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zerostall.cli import options
+from zerostall.cli import form, options
 from zerostall.cli.outcome import INTERRUPTED, print_json, reporting
 
 if TYPE_CHECKING:
@@ -64,6 +64,24 @@ def main(
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Never end early.", rich_help_panel=Sampled)
     ] = False,
+    json_schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|JSON", help="Write JSON of this schema.", rich_help_panel=Sampled
+        ),
+    ] = None,
+    grammar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|TEXT",
+            help="Write a sentence of this grammar (Lark or GBNF).",
+            rich_help_panel=Sampled,
+        ),
+    ] = None,
+    regex: Annotated[
+        str | None,
+        typer.Option(help="Write what this expression matches.", rich_help_panel=Sampled),
+    ] = None,
     threads: options.Threads = None,
     ctx: options.Context = None,
     ram: options.Ram = None,
@@ -103,6 +121,9 @@ def main(
             seed=seed,
             stop=stop or (),
             ignore_eos=ignore_eos,
+            json_schema=None if json_schema is None else form.read_schema(json_schema),
+            grammar=None if grammar is None else form.read_grammar(grammar),
+            regex=regex,
         )
         ids = None if tokens is None else parse_tokens(tokens, prompt)
         text = "" if ids is not None else read_prompt(prompt)

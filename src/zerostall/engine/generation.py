@@ -17,6 +17,7 @@ from zerostall.sampling import SamplingParams
 if TYPE_CHECKING:
     from zerostall._core import Sampler
     from zerostall.text import Tokenizer
+    from zerostall.text.grammar import Constraint
 
 
 AHEAD = 16  # tokens that may wait for the consumer
@@ -31,6 +32,7 @@ class Request:
     max_tokens: int  # within the context
     seed: int
     priority: int = 0
+    constraint: Constraint | None = None  # of this one generation: it remembers the tokens
 
 
 def prepare(
@@ -40,6 +42,7 @@ def prepare(
     context: int,
     vocab_size: int,
     priority: int = 0,
+    constraint: Constraint | None = None,
 ) -> Request:
     """Fill in what the caller left open and check token ids against the vocabulary.
 
@@ -56,7 +59,7 @@ def prepare(
     # The last token generated needs no place: nothing is computed after it.
     room = context - len(prompt) + 1
     seed = secrets.randbits(32) if params.seed is None else params.seed
-    return Request(prompt, params, min(asked, room), seed, priority)
+    return Request(prompt, params, min(asked, room), seed, priority, constraint)
 
 
 class Generation(Task):
@@ -82,11 +85,14 @@ class Generation(Task):
             self.put(Sampled(None, "length", None, self._prompt_ms, 0.0))
             return ()
         row = logits[0]
-        token = self._sampler.sample(row)
+        constraint = self._request.constraint
+        token = self._sampler.sample(allowed(row, constraint))
         self._sampler.accept(token)
+        if constraint is not None:
+            constraint.accept(token)
         self._count += 1
         reason: FinishReason | None = None
-        if token in self.ends:
+        if token in self.ends or finished(constraint):
             reason = "stop"
         elif self._count == self._request.max_tokens:
             reason = "length"
@@ -172,6 +178,20 @@ def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None)
     for token in request.prompt:
         sampler.accept(token)
     return sampler
+
+
+def allowed(logits: Logits, constraint: Constraint | None) -> Logits:
+    """The logits [vocab] with what may not come next at -inf; `logits` stay as they are."""
+    if constraint is None:
+        return logits
+    masked: Logits = logits.copy()
+    constraint.allowed(masked)
+    return masked
+
+
+def finished(constraint: Constraint | None) -> bool:
+    """Whether a constraint lets nothing more follow."""
+    return constraint is not None and constraint.finished
 
 
 def token_logprob(sampler: Sampler, logits: Logits, token: int, alternatives: int) -> TokenLogprob:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.completion import Chunk, Timings, TokenLogprob, Usage
+from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from zerostall.serve.output import OutputParser, Part
+from zerostall.serve.run import Run
+from zerostall.text import Detokenizer
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -72,6 +76,80 @@ class Totals:
         if self._last is not None and self._last.streaming is not None:
             record["streaming"] = self._last.streaming.to_dict()
         return record
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of all prompts."""
+        return sum(self._prompts.values())
+
+    @property
+    def cached(self) -> int:
+        """Tokens of prompts that were not computed again."""
+        return self._cached
+
+    @property
+    def completion(self) -> int:
+        """Tokens generated."""
+        return self._completion
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a chunk of one answer added, and how the answer ended if it did."""
+
+    parts: list[Part]
+    reason: FinishReason | None
+
+
+class Single:
+    """The one answer of a request, told apart as it comes.
+
+    Args:
+        llm: the model, whose tokenizer is used.
+        thinking: the prompt has opened the reasoning.
+        tools: look for calls.
+        stops: strings that end the text.
+        silence_s: a sign of life is given when nothing came for so long.
+    """
+
+    def __init__(
+        self, llm: LLM, *, thinking: bool, tools: bool, stops: Sequence[str], silence_s: float
+    ) -> None:
+        self._llm = llm
+        self._parser = OutputParser(thinking=thinking, tools=tools)
+        self._stops = stops
+        self._silence_s = silence_s
+        self._tokens: list[int] = []
+        self.totals = Totals()
+        self.reasoned = 0  # tokens of the reasoning, its tags included
+
+    async def pieces(self, run: Run) -> AsyncIterator[Piece | None]:
+        """What came, as it comes; None is a sign of life."""
+        async for item in run.items(self._silence_s):
+            if item is None or item.chunk is None:
+                yield None
+                continue
+            chunk = item.chunk
+            self._tokens += chunk.token_ids
+            self.totals.add(0, chunk)
+            before = self._parser.thinking
+            parts = self._parser.push(chunk.text)
+            if before or self._parser.thinking:
+                self.reasoned += len(chunk.token_ids)
+            if chunk.finish_reason is not None:
+                parts += self._parser.finish()
+            yield Piece(parts, chunk.finish_reason)
+
+    def stopped_by(self) -> str | None:
+        """Which of the stop strings ended the text, if one did."""
+        tokenizer = self._llm.loaded.tokenizer
+        if tokenizer is None or not self._stops:
+            return None
+        text = Detokenizer(tokenizer, self._stops)
+        for token in self._tokens:
+            text.push(token)
+        text.finish()
+        return text.stop_string
 
 
 def shown_logprobs(llm: LLM, chunk: Chunk) -> list[TokenLogprob]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -12,32 +13,17 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from zerostall.serve import chat, completions, faults, native
+from zerostall.serve.anthropic import routes as anthropic_routes
+from zerostall.serve.anthropic.edge import Edge
 from zerostall.serve.limits import BodyLimit, KeyCheck
 from zerostall.serve.logs import HEADER, RequestLog
+from zerostall.serve.responses import routes as responses_routes
 from zerostall.serve.service import Service
 
 
 def build(service: Service) -> ASGIApp:
     """The application for a service; when it shuts down, what still runs is cancelled."""
-    settings = service.settings
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await service.stop()
-
-    # The pages of FastAPI's documentation load scripts from elsewhere; the schema is enough.
-    app = FastAPI(
-        title="zerostall",
-        version=settings.version,
-        docs_url=None,
-        redoc_url=None,
-        lifespan=lifespan,
-    )
-    faults.install(app)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    for part in (chat, completions, native):
-        app.include_router(part.routes(service))
+    app, settings = _routed(service), service.settings
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, most_bytes=settings.body_bytes, most_s=settings.body_s)
     if settings.api_keys:
@@ -50,7 +36,33 @@ def build(service: Service) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=[HEADER],
         )
-    return RequestLog(app, service.metrics)
+    return RequestLog(Edge(app), service.metrics)
+
+
+def document(service: Service) -> dict[str, Any]:
+    """The OpenAPI document of the routes, which the server gives at /openapi.json."""
+    return _routed(service).openapi()
+
+
+def _routed(service: Service) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.stop()
+
+    # The pages of FastAPI's documentation load scripts from elsewhere; the schema is enough.
+    app = FastAPI(
+        title="zerostall",
+        version=service.settings.version,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    faults.install(app)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    for part in (chat, completions, anthropic_routes, responses_routes, native):
+        app.include_router(part.routes(service))
+    return app
 
 
 async def _gone(_: Request, __: Exception) -> Response:

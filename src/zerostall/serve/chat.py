@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from zerostall.engine.completion import TokenLogprob
-from zerostall.errors import ZerostallError
+from zerostall.serve import conversation
 from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs
-from zerostall.serve.faults import to_api_error
-from zerostall.serve.messages import to_template
-from zerostall.serve.output import THINK, OutputParser, Part, Text, ToolCall
+from zerostall.serve.conversation import Prompt, room, switches
+from zerostall.serve.forms import after_thought
+from zerostall.serve.output import OutputParser, Part, Text, ToolCall
 from zerostall.serve.run import Job, Run
-from zerostall.serve.schema import ChatRequest, Tools, check_params
+from zerostall.serve.schema import ChatRequest, check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
 
@@ -35,9 +35,9 @@ def routes(service: Service) -> APIRouter:
         """Answer a conversation."""
         llm = service.llm
         body.check()
-        prompt, thinking = await asyncio.to_thread(_prompt, llm, body)
+        prompt = await asyncio.to_thread(_prompt, llm, body)
         jobs = await asyncio.to_thread(_jobs, llm, body, prompt)
-        answer = ChatAnswer(service, body, thinking)
+        answer = ChatAnswer(service, body, prompt.thinking)
         run = service.start(jobs)
         if body.stream:
             return EventStream(run, answer.stream(run))
@@ -46,32 +46,23 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def offered(body: ChatRequest) -> Tools | None:
-    """The tools that the model may call."""
-    return body.tools if body.tools and body.tool_choice != "none" else None
+def _prompt(llm: LLM, body: ChatRequest) -> Prompt:
+    variables = switches(body.reasoning_effort, body.chat_template_kwargs)
+    return conversation.read(llm, body.messages, body.offered, variables)
 
 
-def _prompt(llm: LLM, body: ChatRequest) -> tuple[list[int], bool]:
-    """The prompt's tokens, and whether it opens the reasoning."""
-    messages, tools = to_template(body.messages), offered(body)
-    try:
-        text = llm.render_chat(messages, tools)
-        return llm.encode_chat(messages, tools), text.rstrip().endswith(THINK)
-    except ZerostallError as error:
-        raise to_api_error(error, "messages") from error
-
-
-def _jobs(llm: LLM, body: ChatRequest, prompt: list[int]) -> list[Job]:
+def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
     """Each answer, checked: nothing is computed for a request that fails."""
-    limit = body.max_completion_tokens
-    limit = body.max_tokens if limit is None else limit
-    limit = llm.context if limit is None else limit
+    limit = room(llm, body.max_completion_tokens, body.max_tokens)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    form = body.form()
+    if prompt.thinking:
+        form = after_thought(form)
     jobs = []
     for choice in range(body.choices):
-        params = body.sampling(choice, limit, logprobs)
-        check_params(llm, prompt, params)
-        jobs.append(Job(choice, prompt, params))
+        params = body.sampling(choice, limit, logprobs, form)
+        check_params(llm, prompt.tokens, params, form)
+        jobs.append(Job(choice, prompt.tokens, params))
     return jobs
 
 
@@ -124,7 +115,7 @@ class ChatAnswer:
         self._silence_s = service.settings.keep_alive_s
         self._body = body
         self._totals = Totals()
-        tools = offered(body) is not None
+        tools = body.offered is not None
         self._choices = [Choice(thinking=thinking, tools=tools) for _ in range(body.choices)]
         self._frame = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",

@@ -48,13 +48,14 @@ def routes(service: Service) -> APIRouter:
 def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
     """Every answer to every prompt, checked: nothing is computed for a request that fails."""
     tokens = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
+    form = body.form()
     jobs: list[Job] = []
     for prompt in body.prompts():
         try:
             ids = llm.encode_prompt(prompt)
             for choice in range(body.choices):
-                params = body.sampling(choice, tokens, body.logprobs)
-                check_params(llm, ids, params)
+                params = body.sampling(choice, tokens, body.logprobs, form)
+                check_params(llm, ids, params, form)
                 score = body.echo and body.logprobs is not None
                 jobs.append(Job(len(jobs), ids, params, score))
         except ZerostallError as error:

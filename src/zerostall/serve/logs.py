@@ -23,6 +23,11 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 log = logging.getLogger(__name__)
 
 
+def request_id() -> str | None:
+    """The id of the request that is being answered."""
+    return _request_id.get()
+
+
 class JsonFormatter(logging.Formatter):
     """A record as a line of JSON; a record's `fields` become members."""
 
@@ -34,9 +39,8 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        request_id = _request_id.get()
-        if request_id is not None:
-            line["request_id"] = request_id
+        if request_id() is not None:
+            line["request_id"] = request_id()
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -64,8 +68,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _FIT.fullmatch(given) else uuid.uuid4().hex
-        _request_id.set(request_id)
+        chosen = given if _FIT.fullmatch(given) else uuid.uuid4().hex
+        _request_id.set(chosen)
         clock = time.perf_counter()
         status = 499  # as nginx counts clients that went away before an answer
 
@@ -73,7 +77,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                MutableHeaders(scope=message)[HEADER] = chosen
             await send(message)
 
         try:

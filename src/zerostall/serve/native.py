@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from zerostall.errors import ZerostallError
 from zerostall.sampling import SamplingParams
+from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import to_template
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
@@ -53,6 +54,22 @@ def routes(service: Service) -> APIRouter:
         """What the server was started with."""
         return _props(service)
 
+    @router.get("/slots")
+    async def slots() -> list[dict[str, Any]]:
+        """The places for requests that run at once, and which are taken."""
+        context, running = service.llm.context, service.gate.running
+        return [
+            {"id": id, "n_ctx": context, "is_processing": id < running}
+            for id in range(service.gate.parallel)
+        ]
+
+    @router.post("/v1/embeddings")
+    async def embeddings() -> None:
+        """Not there: the core gives logits, not the hidden states that embeddings are made of."""
+        raise ApiError(
+            501, "embeddings are not supported: this server generates text", code="not_supported"
+        )
+
     @router.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """Token ids of a text."""
@@ -74,14 +91,16 @@ def routes(service: Service) -> APIRouter:
     def apply_template(body: TemplateRequest) -> dict[str, str]:
         """The prompt that a conversation becomes."""
         try:
-            prompt = service.llm.render_chat(to_template(body.messages), body.tools)
+            prompt = service.llm.render_chat(
+                to_template(body.messages), body.tools, body.chat_template_kwargs
+            )
             prompt.encode()
         except UnicodeEncodeError as error:
             raise ApiError(
                 400, "messages: a lone surrogate is no text", param="messages"
             ) from error
         except ZerostallError as error:
-            raise to_api_error(error, "messages") from error
+            raise blamed(error) from error
         return {"prompt": prompt}
 
     return router

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from zerostall.sampling import is_text
+
 THINK, THOUGHT = "<think>", "</think>"
 CALL, CALLED = "<tool_call>", "</tool_call>"
 
@@ -49,6 +51,11 @@ class OutputParser:
         self._strip = True  # whitespace at the beginning of a part
         if thinking:
             self._state = "thinking"
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text is inside the reasoning."""
+        return self._state == "thinking"
 
     def push(self, text: str) -> list[Part]:
         """Take in text, return the parts that are certain now."""
@@ -151,9 +158,13 @@ def parse_call(body: str) -> ToolCall | None:
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return None
     arguments = call.get("arguments", call.get("parameters", {}))
-    if isinstance(arguments, str):
-        return ToolCall(call["name"], arguments)
-    return ToolCall(call["name"], json.dumps(arguments, ensure_ascii=False))
+    if not isinstance(arguments, str):
+        text = json.dumps(arguments, ensure_ascii=False)
+        # An escaped lone surrogate is JSON, but no text that can be sent unescaped.
+        arguments = text if is_text(text) else json.dumps(arguments)
+    if not is_text(call["name"]) or not is_text(arguments):
+        return None
+    return ToolCall(call["name"], arguments)
 
 
 def _overlap(text: str, tag: str) -> int:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from zerostall.errors import InvalidRequestError
-from zerostall.sampling import SamplingParams
+from zerostall.sampling import FORMS, SamplingParams
+from zerostall.serve import forms
 from zerostall.serve.faults import ApiError
+from zerostall.serve.forms import FREE, Form
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -25,8 +27,6 @@ Tools = list[dict[str, Any]]
 
 # What would change the answer cannot be ignored.
 _REFUSED = {
-    "grammar": "grammars are not supported",
-    "json_schema": "grammars are not supported",
     "suffix": "text cannot be inserted before a suffix",
     "functions": "deprecated; give tools",
     "function_call": "deprecated; give tool_choice",
@@ -65,6 +65,9 @@ class Generation(BaseModel):
     ignore_eos: bool | None = None
     logit_bias: dict[int, float] | None = None
     response_format: dict[str, Any] | None = None
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
+    regex: str | None = None
 
     @property
     def choices(self) -> int:
@@ -80,17 +83,28 @@ class Generation(BaseModel):
         for name, reason in _REFUSED.items():
             if (self.model_extra or {}).get(name):
                 raise ApiError(400, f"{name}: {reason}", param=name, code="unsupported_parameter")
-        form = (self.response_format or {}).get("type", "text")
-        if form != "text":
-            raise ApiError(
-                400,
-                f"response_format: {form!r} is not supported, there are no grammars; ask for the "
-                "form in the prompt",
-                param="response_format",
-                code="unsupported_parameter",
-            )
+        self.form()
 
-    def sampling(self, choice: int, max_tokens: int, logprobs: int | None) -> SamplingParams:
+    def form(self) -> Form:
+        """What the answer is held to, by whichever of the four fields is given.
+
+        Raises:
+            ApiError: 400 with the field's name.
+        """
+        schema = forms.of_format(self.response_format)
+        given = {name: getattr(self, name) for name in FORMS if getattr(self, name) is not None}
+        if schema is not None:
+            given["response_format"] = schema
+        if len(given) > 1:
+            first, second = list(given)[:2]
+            raise ApiError(400, f"{second} is given beside {first}", param=second)
+        if schema is not None:
+            return Form("response_format", {"json_schema": schema})
+        return Form(next(iter(given)), given) if given else FREE
+
+    def sampling(
+        self, choice: int, max_tokens: int, logprobs: int | None, form: Form = FREE
+    ) -> SamplingParams:
         """The engine's parameters for one of the answers; each has a seed of its own.
 
         Raises:
@@ -113,28 +127,37 @@ class Generation(BaseModel):
             "seed": None if self.seed in (None, -1) else self.seed + choice,
             "max_tokens": max_tokens,
             "logprobs": logprobs,
+            **form.given,
         }
-        return make_params({name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        return make_params(given, form)
 
 
-def make_params(given: Mapping[str, Any]) -> SamplingParams:
+def make_params(given: Mapping[str, Any], form: Form = FREE) -> SamplingParams:
     """SamplingParams, whose errors name the request's field."""
     try:
         return SamplingParams(**given)
     except InvalidRequestError as error:
+        refused = form.refused(str(error))
+        if refused is not None:
+            raise refused from error
         field = str(error).split(" ", 1)[0]  # its messages begin with it
         raise ApiError(400, str(error), param=field if field in given else None) from error
 
 
-def check_params(llm: LLM, prompt: list[int], params: SamplingParams) -> None:
+def check_params(llm: LLM, prompt: list[int], params: SamplingParams, form: Form = FREE) -> None:
     """Let the engine check a request before anything is computed.
 
     Raises:
-        ApiError: 400, a token outside the vocabulary, or stop strings without one.
+        ApiError: 400, a token outside the vocabulary, stop strings without one, or a form that
+            is wrong.
     """
     try:
         llm.stream(prompt, params)  # computes nothing until somebody iterates
     except InvalidRequestError as error:
+        refused = form.refused(str(error))
+        if refused is not None:
+            raise refused from error
         field = str(error).split(" ", 1)[0]
         known = field in ("logit_bias", "stop_token_ids")
         raise ApiError(400, str(error), param=field if known else "stop") from error
@@ -176,19 +199,55 @@ class ChatRequest(Generation):
     top_logprobs: Alternatives | None = None
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done; errors as for Generation."""
         super().check()
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "top_logprobs: set logprobs to true too", param="top_logprobs")
-        if self.tool_choice not in (None, "none", "auto"):
+        self.choice()
+
+    @property
+    def offered(self) -> Tools | None:
+        """The tools that the model may call."""
+        return self.tools if self.tools and self.tool_choice != "none" else None
+
+    def choice(self) -> list[dict[str, Any]] | None:
+        """The functions of which one must be called; None if none must.
+
+        Raises:
+            ApiError: 400, there is no such function.
+        """
+        choice = self.tool_choice
+        if choice in (None, "none", "auto"):
+            return None
+        if choice == "required":
+            return forms.chosen(self.tools, None)
+        function = choice.get("function") if isinstance(choice, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(name, str):
             raise ApiError(
                 400,
-                'tool_choice: give "none" or "auto"; a call cannot be forced without grammars',
+                'tool_choice: give "none", "auto", "required" or {"type": "function", "function": '
+                '{"name": ...}}',
                 param="tool_choice",
-                code="unsupported_parameter",
             )
+        return forms.chosen(self.tools, name)
+
+    def form(self) -> Form:
+        """As for Generation; the calls that must be made, or may be made instead."""
+        form, must = super().form(), self.choice()
+        if must is not None:
+            if form.given and form.where != "response_format":
+                raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
+            return forms.called(must, "tools", several=self.parallel_tool_calls is not False)
+        if form.where == "response_format" and self.offered:
+            tools = forms.functions(self.offered)
+            return forms.held(form.given["json_schema"], form.where, tools)
+        return form
 
 
 class TemplateRequest(BaseModel):
@@ -196,6 +255,7 @@ class TemplateRequest(BaseModel):
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     tools: Tools | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class TokenizeRequest(BaseModel):

@@ -1,11 +1,12 @@
-"""Server-sent events: a run's chunks as `data:` lines."""
+"""Server-sent events: a run's chunks as `data:` lines, as each API writes them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -25,18 +26,39 @@ def event(data: Any) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
 
 
+def named_event(data: dict[str, Any]) -> bytes:
+    """One event under the name of its type."""
+    return b"event: " + str(data["type"]).encode() + b"\n" + event(data)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a stream is written.
+
+    Attributes:
+        event: an item of it.
+        error: an error in its middle, which clients raise.
+        end: what comes last if there was none.
+        alive: a sign of life.
+    """
+
+    event: Callable[[Any], bytes] = event
+    error: Callable[[ApiError], bytes] = lambda error: event(error.body())
+    end: bytes = DONE
+    alive: bytes = KEEP_ALIVE
+
+
 class EventStream(StreamingResponse):
     """A run as a stream of events; it is cancelled when the client goes away.
 
-    An item None of `events` is a sign of life. An error in the middle is an event {"error"},
-    which OpenAI's clients raise.
+    An item None of `events` is a sign of life.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, run: Run, events: AsyncIterator[Any]) -> None:
+    def __init__(self, run: Run, events: AsyncIterator[Any], wire: Wire | None = None) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(_lines(events), headers=headers)
+        super().__init__(_lines(events, wire or Wire()), headers=headers)
         self._run = run
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,14 +69,14 @@ class EventStream(StreamingResponse):
             self._run.cancel()
 
 
-async def _lines(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _lines(events: AsyncIterator[Any], wire: Wire) -> AsyncIterator[bytes]:
     try:
         async for data in events:
-            yield KEEP_ALIVE if data is None else event(data)
+            yield wire.alive if data is None else wire.event(data)
     except ApiError as error:
-        yield event(error.body())
+        yield wire.error(error)
     else:
-        yield DONE
+        yield wire.end
 
 
 async def unless_gone(request: Request, run: Run, answer: Coroutine[Any, Any, T]) -> T:

@@ -14,6 +14,8 @@ from zerostall.errors import InvalidRequestError, ModelFormatError
 from zerostall.text.sandbox import ChatEnvironment, RefusedError
 
 _KEY = "tokenizer.chat_template"
+# Set by render() itself; its other arguments have names that no template reads.
+_SET = frozenset({"template", "messages", "tools", "add_generation_prompt", "bos", "eos", "now"})
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -67,6 +69,17 @@ def render(
         raise ModelFormatError(f"{_KEY}: {error or type(error).__name__}") from error
     except Exception as error:  # a template can fail in any way that Python can
         raise _failed(error) from error
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Refuse switches of a template that would take the place of what render() sets.
+
+    Raises:
+        InvalidRequestError: one of them would.
+    """
+    for name in variables:
+        if not isinstance(name, str) or name in _SET:
+            raise InvalidRequestError(f"variables has {name!r}, which is set from other arguments")
 
 
 def _failed(error: Exception) -> InvalidRequestError:

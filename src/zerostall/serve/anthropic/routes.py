@@ -1,0 +1,70 @@
+"""/v1/messages, /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from zerostall.serve import conversation
+from zerostall.serve.anthropic.answer import Answer
+from zerostall.serve.anthropic.edge import error_event
+from zerostall.serve.anthropic.schema import Conversation, MessagesRequest
+from zerostall.serve.conversation import Prompt
+from zerostall.serve.forms import after_thought
+from zerostall.serve.run import Job
+from zerostall.serve.schema import check_params
+from zerostall.serve.service import Service
+from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+WIRE = Wire(
+    event=named_event,
+    error=lambda error: named_event(error_event(error)),
+    end=b"",
+    alive=named_event({"type": "ping"}),
+)
+
+
+def routes(service: Service) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+
+    @router.post("/v1/messages")
+    async def messages(request: Request, body: MessagesRequest) -> Response:
+        """Answer a conversation, in Anthropic's form."""
+        llm = service.llm
+        body.check()
+        prompt = await asyncio.to_thread(_prompt, llm, body)
+        job = await asyncio.to_thread(_job, llm, body, prompt)
+        answer = Answer(service, body, prompt)
+        run = service.start([job])
+        if body.stream:
+            return EventStream(run, answer.stream(run), WIRE)
+        return JSONResponse(await unless_gone(request, run, answer.whole(run)))
+
+    @router.post("/v1/messages/count_tokens")
+    async def count_tokens(body: Conversation) -> dict[str, int]:
+        """How many tokens the prompt of a conversation has."""
+        prompt = await asyncio.to_thread(_prompt, service.llm, body)
+        return {"input_tokens": len(prompt.tokens)}
+
+    return router
+
+
+def _prompt(llm: LLM, body: Conversation) -> Prompt:
+    return conversation.read(llm, body.turns(), body.offered, body.variables())
+
+
+def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
+    """The answer, checked: nothing is computed for a request that fails."""
+    form = body.form()
+    if prompt.thinking:
+        form = after_thought(form)
+    params = body.sampling(0, body.max_tokens, None, form)
+    check_params(llm, prompt.tokens, params, form)
+    return Job(0, prompt.tokens, params)

@@ -1,0 +1,76 @@
+"""Conversations as prompts: what chats, messages and responses have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zerostall.errors import ZerostallError
+from zerostall.serve.faults import ApiError, to_api_error
+from zerostall.serve.messages import Message, to_template
+from zerostall.serve.output import THINK
+from zerostall.serve.schema import Tools
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation's tokens, and whether they end inside the reasoning."""
+
+    tokens: list[int]
+    thinking: bool
+
+
+def read(
+    llm: LLM,
+    messages: list[Message],
+    tools: Tools | None,
+    variables: Mapping[str, Any] | None = None,
+    where: str = "messages",
+) -> Prompt:
+    """The prompt of a conversation in OpenAI's form.
+
+    Args:
+        llm: its chat template is used.
+        messages: with contents as text or as parts of text.
+        tools: functions that the template shows.
+        variables: switches of the template.
+        where: the request's field, for errors.
+
+    Raises:
+        ApiError: 400, the template refuses, or the prompt is longer than the context.
+    """
+    plain = to_template(messages)
+    try:
+        text = llm.render_chat(plain, tools, variables)
+        tokens = llm.encode_chat(plain, tools, variables)
+    except ZerostallError as error:
+        raise blamed(error, where) from error
+    return Prompt(tokens, text.rstrip().endswith(THINK))
+
+
+def blamed(error: ZerostallError, where: str = "messages") -> ApiError:
+    """The answer to an error of rendering; `where` is the field of the conversation."""
+    own = str(error).startswith("variables ")
+    return to_api_error(error, "chat_template_kwargs" if own else where)
+
+
+def room(llm: LLM, *limits: int | None) -> int:
+    """The first limit of tokens that is given, else as many as the context holds."""
+    return next((limit for limit in limits if limit is not None), llm.context)
+
+
+def switches(effort: str | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Variables of the template: the effort of reasoning, and what the caller names itself."""
+    named: dict[str, Any] = {}
+    if effort is not None:
+        named = {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+    return named | dict(given or {})
+
+
+def no_such(where: str, what: str) -> ApiError:
+    """A 400 for what a field asks for and this server has not."""
+    return ApiError(400, f"{where}: {what}", param=where, code="unsupported_parameter")

@@ -1,0 +1,1 @@
+"""OpenAI's newer API over the same model: /v1/responses."""

@@ -1,0 +1,59 @@
+"""/v1/responses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from zerostall.serve import conversation
+from zerostall.serve.conversation import Prompt
+from zerostall.serve.forms import after_thought
+from zerostall.serve.responses.answer import Answer
+from zerostall.serve.responses.schema import ResponsesRequest
+from zerostall.serve.run import Job
+from zerostall.serve.schema import check_params
+from zerostall.serve.service import Service
+from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
+
+if TYPE_CHECKING:
+    from zerostall.llm import LLM
+
+WIRE = Wire(event=named_event, end=b"")
+
+
+def routes(service: Service) -> APIRouter:
+    """The route."""
+    router = APIRouter()
+
+    @router.post("/v1/responses")
+    async def responses(request: Request, body: ResponsesRequest) -> Response:
+        """Answer an input, as a list of items."""
+        llm = service.llm
+        body.check()
+        prompt = await asyncio.to_thread(_prompt, llm, body)
+        job = await asyncio.to_thread(_job, llm, body, prompt)
+        answer = Answer(service, body, prompt, job.params)
+        run = service.start([job])
+        if body.stream:
+            return EventStream(run, answer.stream(run), WIRE)
+        return JSONResponse(await unless_gone(request, run, answer.whole(run)))
+
+    return router
+
+
+def _prompt(llm: LLM, body: ResponsesRequest) -> Prompt:
+    return conversation.read(llm, body.messages(), body.offered, body.variables(), "input")
+
+
+def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
+    """The answer, checked: nothing is computed for a request that fails."""
+    form = body.form()
+    if prompt.thinking:
+        form = after_thought(form)
+    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens)
+    params = body.sampling(0, limit, None, form)
+    check_params(llm, prompt.tokens, params, form)
+    return Job(0, prompt.tokens, params)
