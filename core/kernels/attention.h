@@ -130,5 +130,12 @@ struct AttentionOps {
   }
 };
 
+// The table with attention as V computes it; `V` stores keys and values like the table's own class.
+template <class V>
+Table with_attention(Table table) {
+  table.attention_tile = AttentionOps<V>::attention_tile;
+  return table;
+}
+
 }  // namespace
 }  // namespace zs::kernels

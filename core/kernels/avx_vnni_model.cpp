@@ -1,4 +1,5 @@
 // The kernels of AVX-VNNI over its model, so that they are tested on any machine with AVX2.
+#include "kernels/attention.h"
 #include "kernels/isa_tables.h"
 #include "kernels/linear_table.h"
 #include "kernels/vec_vnni.h"
@@ -7,7 +8,8 @@
 namespace zs::kernels {
 
 const Table* avx_vnni_model_table() {
-  static const Table table = with_products<VnniVec<VnniModel>>(*avx2_table(), Isa::AvxVnniModel);
+  using V = VnniVec<VnniModel>;
+  static const Table table = with_attention<V>(with_products<V>(*avx2_table(), Isa::AvxVnniModel));
   return &table;
 }
 

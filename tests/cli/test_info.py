@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.cli.shell import run, run_json
 from tests.cpu.recorded import machine
-from zerostall import _core
+from zerostall import LLM, _core
 from zerostall.cli import app
 from zerostall.engine import cpus
 from zerostall.engine.cpus import place_threads
@@ -136,3 +136,13 @@ def test_eval_ppl_prints_the_perplexity_on_stdout_and_progress_on_stderr(llm, tm
     assert done.stdout == f"perplexity: {expected.perplexity:.4f} +/- {expected.error:.5f}\n"
     assert done.stderr.startswith("[1]")
     assert f"[3]{expected.perplexity:.4f}," in done.stderr
+
+
+def test_eval_ppl_takes_the_precision_of_the_cache_by_either_name(tmp_path):
+    file = tmp_path / "held.txt"
+    file.write_text(HELDOUT.read_text()[:3000])
+    with LLM("nano", kv_type="int8") as int8:
+        expected = perplexity(int8, read_text(file), ctx=128, chunks=2).perplexity
+    for option in ("--kv-type", "--kv"):
+        _, answer = run_json("eval", "ppl", str(file), "-c", "128", "--chunks", "2", option, "int8")
+        assert answer["perplexity"] == pytest.approx(expected, rel=1e-12)
