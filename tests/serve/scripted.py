@@ -24,7 +24,7 @@ class ScriptedLLM:
     "kept alive" by a comment.
     """
 
-    context, vocab_size, concurrent = 100, 10, 8
+    context, vocab_size = 100, 10
 
     def __init__(self, *pieces: str, silent_until: str = "", opening: str = "") -> None:
         self.pieces = pieces

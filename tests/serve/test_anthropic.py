@@ -253,8 +253,8 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event_and_silence_is_a_ping():
     async def post(client):
         return await client.post("/v1/messages", json=ASK | {"stream": True})
 
-    llm = ScriptedLLM("a", pause_s=0.4)
-    text = talk(llm, post, timeout_s=0.2, keep_alive_s=0.05).text
+    llm = ScriptedLLM("a", silent_until="cancelled")
+    text = talk(llm, post, timeout_s=2, keep_alive_s=0.05).text
     assert "event: ping\n" in text
     last = text.strip().split("\n\n")[-1]
     assert last.startswith("event: error\n")

@@ -163,7 +163,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event():
     async def post(client):
         return await client.post("/v1/responses", json={"input": "x", "stream": True})
 
-    text = talk(ScriptedLLM("a", pause_s=0.3), post, timeout_s=0.1).text
+    text = talk(ScriptedLLM("a", silent_until="cancelled"), post, timeout_s=0.1).text
     last = json.loads(text.strip().split("\n\n")[-1].split("data: ")[1])
     assert (last["type"], last["code"], last["sequence_number"]) == ("error", "timeout", 2)
 
