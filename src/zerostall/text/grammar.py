@@ -105,11 +105,13 @@ class Grammars:
             return Constraint(matcher.deep_copy(), field, self._tokenizer.eog_ids)
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
         if self._described is None:
             self._described = _describe(self._tokenizer)
-        matcher = LLMatcher(self._described, grammar, log_level=0)
+        # Verbose errors show the state of its parser, which is nobody's business.
+        limits = LLParserLimits(verbose_errors=False)
+        matcher = LLMatcher(self._described, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise _refused(field, matcher.get_error())
         return matcher
