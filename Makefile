@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers bench lint format stubs clean
+.PHONY: help demo test test-peers soak bench lint format stubs clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -46,6 +46,9 @@ test-peers: $(VENV)/.package $(VENV)/.test $(VENV)/.peers \
   $(if $(call ours,LLAMA_CPP),$(LLAMA_CPP_PACKAGE)) $(if $(call ours,LLAMA_CPP_BIN),build/peers/.built)
 test-peers: ## compare with transformers and llama.cpp, live
 	@$(PY) -m pytest -m peers -W default tests/peers $(ARGS)
+
+soak: $(VENV)/.package $(VENV)/.test ## 2,000 requests from 16 clients: the server must not grow
+	@$(PY) -m pytest -m slow -s tests/serve/test_soak.py $(ARGS)
 
 bench: $(VENV)/.package ## measure speed against the machine's limits (ARGS="-m MODEL")
 	@$(BIN)/zerostall bench $(ARGS)

@@ -144,7 +144,11 @@ class SamplingParams:
 
 def is_text(value: str) -> bool:
     """Whether a string can be written as UTF-8: lone surrogates cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_whole(value: Any) -> bool:

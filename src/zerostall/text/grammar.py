@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from zerostall.errors import InvalidRequestError
 from zerostall.sampling import SamplingParams
+from zerostall.text.guidance import describe
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -105,11 +106,13 @@ class Grammars:
             return Constraint(matcher.deep_copy(), field, self._tokenizer.eog_ids)
 
     def _compile(self, field: str, grammar: str) -> LLMatcher:
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
         if self._described is None:
-            self._described = _describe(self._tokenizer)
-        matcher = LLMatcher(self._described, grammar, log_level=0)
+            self._described = describe(self._tokenizer)
+        # Verbose errors show the state of its parser, which is nobody's business.
+        limits = LLParserLimits(verbose_errors=False)
+        matcher = LLMatcher(self._described, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise _refused(field, matcher.get_error())
         return matcher
@@ -153,35 +156,6 @@ def _schema_grammar(schema: Mapping[str, Any]) -> str:
         return LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_pattern": _SPACE})
     except (TypeError, ValueError, RecursionError) as error:
         raise _refused("json_schema", str(error)) from error
-
-
-def _describe(tokenizer: Tokenizer) -> LLTokenizer:
-    """The tokenizer in llguidance's terms: the bytes of each token, and those that end a text.
-
-    Control tokens are special: no text matches them, but a Lark grammar can name them.
-    """
-    from llguidance import LLTokenizer, TokenizerWrapper
-
-    shown = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
-    whole = [tokenizer.token_bytes(id, show_special=True) for id in range(tokenizer.vocab_size)]
-    special = [id for id, data in enumerate(whole) if data and not shown[id]]
-    ends = sorted(tokenizer.eog_ids)
-    if not ends:
-        raise InvalidRequestError(
-            "the model's vocabulary has no token that ends a text, so nothing can be held to a "
-            "grammar"
-        )
-
-    class Described:
-        eos_token_id = ends[0]
-        bos_token_id = tokenizer.bos_id
-        tokens = whole
-        special_token_ids = special
-
-        def __call__(self, text: bytes) -> list[int]:
-            return tokenizer.encode(text.decode("utf-8", "replace"), add_special=False)
-
-    return LLTokenizer(TokenizerWrapper(Described()), eos_token=ends)
 
 
 def _refused(field: str, reason: str) -> InvalidRequestError:
