@@ -23,6 +23,8 @@ namespace zs::gguf {
 struct FileBytes {
   std::span<const uint8_t> bytes;
   std::shared_ptr<const void> owner;
+  // Copies bytes of the file as it is now: 0, or why not (errno). Any thread.
+  std::function<int(uint64_t offset, std::span<uint8_t> out)> read;
 };
 using MapFile = std::function<FileBytes(const std::string& path)>;
 
@@ -72,6 +74,11 @@ class File {
   // original.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find(std::string_view name) const;  // nullptr when absent
+  // Copies bytes of a tensor from `begin` on: 0, or why not (errno). `data` ends the process
+  // instead where the file has become shorter. Any thread.
+  int read(const TensorInfo& tensor, uint64_t begin, std::span<uint8_t> out) const {
+    return shards_[static_cast<size_t>(tensor.shard)].read(tensor.offset + begin, out);
+  }
 
   // Version of the layout of a converted file, 0 for any other; what it holds packed, and the
   // tensors that lie in it.

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <system_error>
 
 #include "base/error.h"
+#include "gguf/report.h"
 #include "gguf/types.h"
 
 namespace zs::graph {
@@ -32,7 +34,25 @@ void need_raw(const gguf::TensorInfo& tensor, const std::string& user) {
                                           "original model again");
 }
 
+// Throws Storage.
+void copy_bytes(const gguf::File& file, const gguf::TensorInfo& tensor, uint64_t begin,
+                std::span<uint8_t> out) {
+  const int error = file.read(tensor, begin, out);
+  if (error == 0) return;
+  const std::string cause =
+      error == io::kEndOfFile ? "the file ends before; it was cut short: fetch or convert it again"
+                              : std::generic_category().message(error) + "; check the drive";
+  throw Error(ErrorKind::Storage,
+              gguf::printable(file.paths()[static_cast<size_t>(tensor.shard)], 4096) +
+                  ": reading tensor '" + gguf::printable(tensor.name) + "' failed, at byte " +
+                  std::to_string(tensor.offset + begin) + ": " + cause);
+}
+
 }  // namespace
+
+void RawRows::read(size_t row, uint8_t* out) const {
+  copy_bytes(*file, *tensor, (begin + row) * row_bytes, {out, row_bytes});
+}
 
 WeightStore::Source WeightStore::find(const WeightRef& ref, const std::string& user,
                                       int dims) const {
@@ -187,8 +207,8 @@ RawRows WeightStore::raw_rows(const WeightRef& ref, const std::string& user, siz
   }
   need_raw(*source.tensor, user);
   used_raw_.insert(ref.name);
-  return {source.traits, source.tensor->data + source.row_begin * source.row_bytes, source.rows,
-          source.columns, source.row_bytes};
+  return {source.traits, file_.get(),    source.tensor,   source.row_begin,
+          source.rows,   source.columns, source.row_bytes};
 }
 
 const float* WeightStore::vector(const WeightRef& ref, const std::string& user, size_t length) {
@@ -200,8 +220,9 @@ const float* WeightStore::vector(const WeightRef& ref, const std::string& user, 
   need_raw(*source.tensor, user);
   used_raw_.insert(ref.name);
   vectors_.push_back(std::make_unique<std::vector<float>>(length));
-  source.traits->decode(source.tensor->data + source.row_begin / block * source.traits->block_bytes,
-                        vectors_.back()->data(), length / block);
+  std::vector<uint8_t> bytes(length / block * source.traits->block_bytes);
+  copy_bytes(*file_, *source.tensor, source.row_begin / block * source.traits->block_bytes, bytes);
+  source.traits->decode(bytes.data(), vectors_.back()->data(), length / block);
   return vectors_.back()->data();
 }
 

@@ -50,11 +50,18 @@ struct DeclaredWeight {
   size_t row_begin = 0, row_end = 0, experts = 0;
 };
 
-// Rows of a tensor as they lie in the file, for embedding lookups.
+// Rows of a tensor as they lie in the file, for embedding lookups. They are few beside the matrix,
+// which would take memory for nothing, and are copied as they are needed: one that the mapping has
+// no more would end the process.
 struct RawRows {
   const quant::FormatTraits* traits = nullptr;
-  const uint8_t* data = nullptr;
+  const gguf::File* file = nullptr;
+  const gguf::TensorInfo* tensor = nullptr;
+  size_t begin = 0;  // row 0 is this one of the tensor
   size_t rows = 0, columns = 0, row_bytes = 0;
+
+  // Copies row_bytes to `out`; any thread. Throws Storage.
+  void read(size_t row, uint8_t* out) const;
 };
 
 class WeightStore {

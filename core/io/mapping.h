@@ -19,10 +19,15 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
 
   std::span<const uint8_t> bytes() const { return bytes_; }
+  // Copies bytes of the file without the mapping, so that one which has become shorter is an error
+  // and not the end of the process. Returns 0 when all are there, else errno, or kEndOfFile. Any
+  // thread.
+  int read(uint64_t offset, std::span<uint8_t> out) const;
 
  private:
-  explicit Mapping(std::span<const uint8_t> bytes) : bytes_(bytes) {}
+  Mapping(int file, std::span<const uint8_t> bytes) : file_(file), bytes_(bytes) {}
 
+  int file_;
   std::span<const uint8_t> bytes_;
 };
 

@@ -7,7 +7,8 @@ namespace zs::gguf {
 std::shared_ptr<File> File::open(const std::string& path) {
   return open(path, [](const std::string& part) -> FileBytes {
     std::shared_ptr<const io::Mapping> mapping = io::Mapping::open(part);
-    return {mapping->bytes(), mapping};
+    return {mapping->bytes(), mapping,
+            [file = mapping.get()](uint64_t offset, auto out) { return file->read(offset, out); }};
   });
 }
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.serve.process import JSON
+from tests.tasks import HANG_S
 
 HI = [{"role": "user", "content": "x"}]
 BASES = {
@@ -51,7 +52,7 @@ VALUES += [
 @pytest.mark.parametrize("path", BASES)
 def test_a_hostile_value_is_answered_or_refused(server, path):
     failed = []
-    with httpx.Client(base_url=server.url, headers=JSON, timeout=60) as client:
+    with httpx.Client(base_url=server.url, headers=JSON, timeout=HANG_S) as client:
         for field in FIELDS[path]:
             for value in VALUES:
                 body = json.dumps(BASES[path] | {field: value})

@@ -1,4 +1,5 @@
-// Token ids to rows of the embedding matrix, decoded where they lie in the file.
+// Token ids to rows of the embedding matrix, which stays in the file.
+#include "base/error.h"
 #include "graph/op.h"
 
 namespace zs::graph {
@@ -15,17 +16,31 @@ class Embed final : public Op {
   }
 
   void run(Worker& worker) const override {
-    const Range r = worker.share(worker.step.tokens);
-    for (size_t t = r.begin; t < r.end; ++t) {
+    std::atomic<uint32_t>& failed = worker.counter();
+    try {
+      embed(worker, worker.share(worker.step.tokens));
+    } catch (const Error&) {
+      failed.store(1, std::memory_order_relaxed);
+    }
+    worker.barrier();
+    // What failed thread 0 tries again, which alone may end the step.
+    if (worker.thread == 0 && failed.load(std::memory_order_relaxed) != 0) {
+      worker.step.guard([&] { embed(worker, {0, worker.step.tokens}); });
+    }
+  }
+  size_t private_scratch() const override { return rows_.row_bytes; }
+
+ private:
+  // Throws Storage.
+  void embed(Worker& worker, Range tokens) const {
+    for (size_t t = tokens.begin; t < tokens.end; ++t) {
       float* out = worker.buffer(out_) + t * rows_.columns;
-      const size_t row = static_cast<size_t>(worker.step.ids[t]);
-      rows_.traits->decode(rows_.data + row * rows_.row_bytes, out,
-                           rows_.columns / rows_.traits->block_values);
+      rows_.read(static_cast<size_t>(worker.step.ids[t]), worker.scratch());
+      rows_.traits->decode(worker.scratch(), out, rows_.columns / rows_.traits->block_values);
       if (scale_ != 1.0f) worker.kernels().scale(out, scale_, out, rows_.columns);
     }
   }
 
- private:
   int out_;
   RawRows rows_;
   float scale_;
