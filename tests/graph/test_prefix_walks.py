@@ -28,7 +28,7 @@ MOST_SEQUENCES = 5
 class Walk(RuleBasedStateMachine):
     """Any order of what can be done with sequences, in a cache of few pages."""
 
-    @initialize(pages=st.sampled_from([5, 6, 8, 12]), share=st.sampled_from([True, True, False]))
+    @initialize(pages=st.sampled_from([5, 6, 10, 20]), share=st.sampled_from([True, True, False]))
     def load(self, pages: int, share: bool) -> None:
         self.core = engine(
             MODEL, TAPE, context=CONTEXT, kv_tokens=pages * PAGE, prefix_cache=share, threads=1
@@ -53,6 +53,28 @@ class Walk(RuleBasedStateMachine):
                 )
                 assert found >= min(same, max(0, count - 1)) // PAGE * PAGE
         self.held[sequence] = text[:found]
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), text=st.sampled_from(TEXTS), count=st.integers(1, CONTEXT + 20))
+    def prefill(self, data: st.DataObject, text: list[int], count: int) -> None:
+        """Go on with a text, to a length, step by step."""
+        sequence = data.draw(st.sampled_from(sorted(self.held)))
+        rest = (text + text)[len(self.held[sequence]) : count]
+        for at in range(0, len(rest), PAGE):
+            part = np.array(rest[at : at + PAGE], np.int32)
+            owner = np.full(len(part), sequence, np.int32)
+            before = self.core.cache_stats()
+            past = len(self.held[sequence]) + len(part) > CONTEXT
+            refusal = ContextLengthError if past else OutOfBudgetError
+            try:
+                row = self.core.step(part, owner, np.array([len(part) - 1], np.int32))
+            except refusal:
+                assert self.core.cache_stats() == before
+                return
+            assert not past
+            self.held[sequence] = self.held[sequence] + part.tolist()
+        if rest:
+            assert np.array_equal(row[0], forward(PLAIN, self.held[sequence])[-1])
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), text=st.sampled_from(TEXTS), seed=st.integers(0, 3))
