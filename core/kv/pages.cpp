@@ -91,22 +91,6 @@ int32_t PageTable::enter(int32_t page, int32_t parent, const int32_t* held) {
   return page;
 }
 
-void PageTable::forget(int32_t page) {
-  unregister(page);
-  // Whoever holds a page holds its parent, so those after it are cached. A parent is newer than
-  // its children, so one pass from the newest finds all.
-  for (int32_t i = newest_; i != kNone;) {
-    const int32_t older = pages_[i].older, parent = pages_[i].parent;
-    if (parent != kNone && !pages_[parent].registered) {
-      unlink(i);
-      unregister(i);
-      free_.push_back(i);
-      ++evicted_;
-    }
-    i = older;
-  }
-}
-
 void PageTable::unregister(int32_t page) {
   Page& p = pages_[page];
   int32_t* at = &buckets_[bucket(p.hash)];

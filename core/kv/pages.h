@@ -49,8 +49,9 @@ class PageTable {
   // Registers a page that is held and full. Returns the page to list: this one or, when another
   // holds the same already, that one, and this one is released.
   int32_t enter(int32_t page, int32_t parent, const int32_t* tokens);
-  // Makes a page that has one user writable: forgets what it and those after it hold.
-  void forget(int32_t page);
+  // Makes a page that has one user writable. Those registered after it are cached, because who
+  // holds a page holds its parent; the caller must take() them before anything else.
+  void forget(int32_t page) { unregister(page); }
 
   // Whether a page is registered, after `parent`, and begins with `count` tokens.
   bool holds(int32_t page, int32_t parent, const int32_t* tokens, size_t count) const;

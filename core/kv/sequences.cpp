@@ -89,8 +89,8 @@ int32_t Sequences::partial(const Sequence& s) {
   return s.tokens.size() % kPage == 0 ? PageTable::kNone : s.pages[s.tokens.size() / kPage];
 }
 
-Sequences::Need Sequences::need(std::span<const Growth> growths) const {
-  Need need;
+size_t Sequences::need(std::span<const Growth> growths) const {
+  size_t pages = 0;
   for (size_t i = 0; i < growths.size(); ++i) {
     const Sequence& s = at(growths[i].sequence);
     if (growths[i].length > context_) {
@@ -99,7 +99,7 @@ Sequences::Need Sequences::need(std::span<const Growth> growths) const {
                       std::to_string(context_) + "; shorten the prompt or load with a larger ctx");
     }
     const size_t wanted = pages_for(growths[i].length);
-    need.least += wanted - std::min(wanted, s.pages.size());
+    pages += wanted - std::min(wanted, s.pages.size());
     const int32_t page = partial(s);
     if (page == PageTable::kNone || growths[i].length <= s.tokens.size()) continue;
     // Each of a page's users copies it, but for the last, who may have it.
@@ -107,24 +107,24 @@ Sequences::Need Sequences::need(std::span<const Growth> growths) const {
         growths.begin(), growths.begin() + static_cast<ptrdiff_t>(i), [&](const Growth& g) {
           return g.length > length(g.sequence) && partial(at(g.sequence)) == page;
         });
-    if (earlier + 1 < table_.users(page)) {
-      ++need.least;
-    } else if (table_.registered(page)) {
-      ++need.spared;
-    }
+    pages += earlier + 1 < table_.users(page);
   }
-  return need;
+  return pages;
 }
 
 void Sequences::reserve(std::span<const Growth> growths) {
-  const Need all = need(growths);
-  if (all.least > table_.available()) {
+  const size_t wanted_pages = need(growths);
+  if (wanted_pages > table_.available()) {
     throw Error(ErrorKind::OutOfBudget,
-                "the KV cache has no free page: all " + std::to_string(table_.count()) +
-                    " pages of 64 positions are in use; close a sequence or load with a larger "
-                    "ctx");
+                "the KV cache has no free page for this: it wants " + std::to_string(wanted_pages) +
+                    ", and sequences hold " + std::to_string(table_.count() - table_.available()) +
+                    " of " + std::to_string(table_.count()) +
+                    " pages of 64 positions; close a sequence or load with a larger ctx");
   }
-  size_t spare = std::min(all.spared, table_.available() - all.least);
+  // A page that is copied becomes cached, so one more is enough for all that are copied only to
+  // stay registered. Without it every page that is not held is taken, those too that follow a
+  // forgotten one.
+  const bool spare = table_.available() > wanted_pages;
   for (const Growth& growth : growths) {
     Sequence& s = at(growth.sequence);
     if (growth.length > s.tokens.size()) own_last(s, spare);
@@ -133,16 +133,15 @@ void Sequences::reserve(std::span<const Growth> growths) {
   }
 }
 
-void Sequences::own_last(Sequence& s, size_t& spare) {
+void Sequences::own_last(Sequence& s, bool spare) {
   const int32_t page = partial(s);
   if (page == PageTable::kNone) return;
   const bool shared = table_.users(page) > 1;
   if (!shared && !table_.registered(page)) return;
-  if (!shared && spare == 0) {
+  if (!shared && !spare) {
     table_.forget(page);
     return;
   }
-  if (!shared) --spare;
   const int32_t own = table_.take();
   copy_(page, own);
   ++stats_.copied;

@@ -74,16 +74,13 @@ class Sequences {
     std::vector<int32_t> tokens;
     std::vector<int32_t> pages;
   };
-  struct Need {
-    size_t least = 0;   // pages without which it does not go
-    size_t spared = 0;  // more, so that registered pages need not be forgotten
-  };
   const Sequence& at(int sequence) const;
   Sequence& at(int sequence) { return const_cast<Sequence&>(std::as_const(*this).at(sequence)); }
   // The page that the next token is written to, if it already has tokens; else kNone.
   static int32_t partial(const Sequence& s);
-  Need need(std::span<const Growth> growths) const;
-  void own_last(Sequence& s, size_t& spare);
+  // Pages without which it does not go.
+  size_t need(std::span<const Growth> growths) const;
+  void own_last(Sequence& s, bool spare);
 
   size_t context_;
   bool share_;

@@ -28,7 +28,9 @@ MOST_SEQUENCES = 5
 class Walk(RuleBasedStateMachine):
     """Any order of what can be done with sequences, in a cache of few pages."""
 
-    @initialize(pages=st.sampled_from([5, 6, 8, 12]), share=st.sampled_from([True, True, False]))
+    @initialize(
+        pages=st.sampled_from([5, 5, 6, 10, 20]), share=st.sampled_from([True, True, False])
+    )
     def load(self, pages: int, share: bool) -> None:
         self.core = engine(
             MODEL, TAPE, context=CONTEXT, kv_tokens=pages * PAGE, prefix_cache=share, threads=1
@@ -53,6 +55,42 @@ class Walk(RuleBasedStateMachine):
                 )
                 assert found >= min(same, max(0, count - 1)) // PAGE * PAGE
         self.held[sequence] = text[:found]
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), text=st.sampled_from(TEXTS), count=st.integers(1, CONTEXT + 20))
+    def prefill(self, data: st.DataObject, text: list[int], count: int) -> None:
+        """Go on with a text, to a length, step by step."""
+        sequence = data.draw(st.sampled_from(sorted(self.held)))
+        self.feed(sequence, (text + text)[len(self.held[sequence]) : count])
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), text=st.sampled_from(TEXTS), back=st.integers(1, 130))
+    def go_back(self, data: st.DataObject, text: list[int], back: int) -> None:
+        """Take all pages, then write again to a full one, for which there may be no other."""
+        sequence = data.draw(st.sampled_from(sorted(self.held)))
+        self.feed(sequence, (text + text)[len(self.held[sequence]) :])
+        self.held[sequence] = self.held[sequence][:-back]
+        self.core.truncate(sequence, len(self.held[sequence]))
+        self.feed(sequence, [back % 50])
+
+    def feed(self, sequence: int, tokens: list[int]) -> None:
+        """Step as far as there is room; the last logits must be those of a fresh sequence."""
+        row = None
+        for at in range(0, len(tokens), PAGE):
+            part = np.array(tokens[at : at + PAGE], np.int32)
+            owner = np.full(len(part), sequence, np.int32)
+            before = self.core.cache_stats()
+            past = len(self.held[sequence]) + len(part) > CONTEXT
+            refusal = ContextLengthError if past else OutOfBudgetError
+            try:
+                row = self.core.step(part, owner, np.array([len(part) - 1], np.int32))[0]
+            except refusal:
+                assert self.core.cache_stats() == before
+                break
+            assert not past
+            self.held[sequence] = self.held[sequence] + part.tolist()
+        if row is not None:
+            assert np.array_equal(row, forward(PLAIN, self.held[sequence])[-1])
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), text=st.sampled_from(TEXTS), seed=st.integers(0, 3))
@@ -91,10 +129,10 @@ class Walk(RuleBasedStateMachine):
                 assert np.array_equal(row, forward(PLAIN, self.held[sequence])[-1])
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), share=st.integers(0, 100))
-    def truncate(self, data: st.DataObject, share: int) -> None:
+    @rule(data=st.data(), back=st.one_of(st.integers(0, 70), st.integers(0, CONTEXT)))
+    def truncate(self, data: st.DataObject, back: int) -> None:
         sequence = data.draw(st.sampled_from(sorted(self.held)))
-        length = len(self.held[sequence]) * share // 100
+        length = max(0, len(self.held[sequence]) - back)
         self.core.truncate(sequence, length)
         self.held[sequence] = self.held[sequence][:length]
 
