@@ -51,6 +51,13 @@ void bind_pages(nb::class_<BoundEngine>& engine) {
           "sequence"_a, nb::sig("def sequence_pages(self, sequence: int) -> list[int]"),
           "Numbers of the pages that hold a sequence, 64 positions each, in order.")
       .def(
+          "sequence_tokens",
+          [](BoundEngine& self, int sequence) {
+            return locked(self, [&](Engine& e) { return e.sequences().tokens(sequence); });
+          },
+          "sequence"_a, nb::sig("def sequence_tokens(self, sequence: int) -> list[int]"),
+          "Tokens that a sequence holds, in order.")
+      .def(
           "cache_stats", &cache_stats, nb::sig("def cache_stats(self) -> dict[str, int]"),
           "Pages: pages, held (by sequences), cached (by none, kept for a prefix) and free. Since\n"
           "the load: lookups of adopt_prefix, lookup_tokens that could have been found, hits and\n"

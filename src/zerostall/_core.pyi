@@ -361,6 +361,9 @@ class Engine:
         Numbers of the pages that hold a sequence, 64 positions each, in order.
         """
 
+    def sequence_tokens(self, sequence: int) -> list[int]:
+        """Tokens that a sequence holds, in order."""
+
     def cache_stats(self) -> dict[str, int]:
         """
         Pages: pages, held (by sequences), cached (by none, kept for a prefix) and free. Since

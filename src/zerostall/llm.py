@@ -219,6 +219,28 @@ class LLM:
         """A sequence of its own, to be reused by the turns of one conversation."""
         return Session(self.loaded.scheduler)
 
+    def save_state(self, session: Session, path: str | os.PathLike[str]) -> None:
+        """Write the tokens, keys and values that a session holds to a file, for load_state().
+
+        The file appears when it is whole. Calls under way wait meanwhile.
+
+        Raises:
+            InvalidRequestError: the session holds nothing.
+            StorageError: the file cannot be written.
+        """
+        self.loaded.scheduler.save(session.place, Path(path))
+
+    def load_state(self, path: str | os.PathLike[str]) -> Session:
+        """A session with what save_state() wrote: a prompt that begins so computes only the rest.
+
+        Raises:
+            StateFileError: the file is cut, damaged, of another version, model or kv_type.
+            ContextLengthError, OutOfBudgetError: it does not fit.
+            StorageError: it cannot be read.
+        """
+        scheduler = self.loaded.scheduler
+        return Session(scheduler, scheduler.restore(Path(path)))
+
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """The token ids that generate() computes for a prompt; errors as there."""
         if isinstance(prompt, str):

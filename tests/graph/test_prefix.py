@@ -38,7 +38,7 @@ def pages(core: Engine) -> tuple[int, int, int]:
     return stats["held"], stats["cached"], stats["free"]
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "int8"])
 @pytest.mark.parametrize("window", [0, 70])
 @pytest.mark.parametrize("closed", [False, True])
 def test_an_adopted_prefix_gives_the_same_bits(

@@ -61,7 +61,7 @@ def refused(core: Engine, path: Path, error: type[Exception], message: str) -> N
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 150, 192])
-@pytest.mark.parametrize("kv_type", ["f16", "f32"])
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "int8"])
 def test_a_loaded_state_goes_on_with_the_same_bits(
     model: Path, tmp_path: Path, count: int, kv_type: str
 ) -> None:
@@ -102,12 +102,14 @@ def test_others_find_the_prefix_of_what_was_loaded(
     assert np.array_equal(forward(other, ids[128:], 64, sequence), forward(core, ids)[128:])
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "f32", "int8"])
 def test_the_same_sequence_gives_the_same_file_whatever_its_pages_held_before(
-    model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, kv_type: str
 ) -> None:
     ids = random_ids(100)
-    plain = save(engine(model, build_tape()), ids, tmp_path / "plain").read_bytes()
-    core = engine(model, build_tape(), threads=1)
+    first = engine(model, build_tape(), kv_type=kv_type)
+    plain = save(first, ids, tmp_path / "plain").read_bytes()
+    core = engine(model, build_tape(), threads=1, kv_type=kv_type)
     sequence = core.open_sequence()
     forward(core, ids + random_ids(28, 9), 33, sequence)
     core.truncate(sequence, 100)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from zerostall.engine.batching import Pace, Part, compose
 from zerostall.engine.streaming import Demand
 from zerostall.engine.task import Place, Task
-from zerostall.errors import CancelledError, ClosedError, OutOfBudgetError
+from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
 
 if TYPE_CHECKING:
     from zerostall._core import Engine
@@ -113,6 +114,32 @@ class Scheduler:
                     self._free_released()
             finally:
                 self._lock.release()
+
+    def save(self, place: Place, path: Path) -> None:
+        """Write what a place holds to a file.
+
+        Raises:
+            InvalidRequestError: it holds nothing.
+            StorageError: the file cannot be written; there is none then.
+        """
+        with self._lock:
+            if place.sequence is None or not place.tokens:
+                raise InvalidRequestError("the session holds no tokens; there is nothing to save")
+            self.engine.save_state(place.sequence, path)
+
+    def restore(self, path: Path) -> Place:
+        """A place with what save() wrote.
+
+        Raises:
+            StateFileError: the file is damaged, or of another model, version or kv_type.
+            ContextLengthError, OutOfBudgetError, StorageError: it does not fit or cannot be read.
+        """
+        place = Place()
+        with self._lock:
+            place.sequence = self.engine.load_state(path)
+            place.tokens = self.engine.sequence_tokens(place.sequence)
+            self._places.append(place)
+        return place
 
     def stream_stats(self) -> dict[str, int]:
         """Counters of streamed experts since the load; empty if none are streamed."""

@@ -22,10 +22,10 @@ class Session:
         ClosedError: the LLM was closed.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, place: Place | None = None) -> None:
         scheduler.engine  # noqa: B018  raises if closed
         self._scheduler = scheduler
-        self._place: Place | None = Place()
+        self._place: Place | None = place or Place()
         self._task: Task | None = None
         self._cancelled = False
 
