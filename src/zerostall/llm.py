@@ -12,12 +12,12 @@ import numpy as np
 
 from zerostall import hub
 from zerostall.engine.completion import Chunk, Completion
-from zerostall.engine.generation import Request, generate, prepare
+from zerostall.engine.generation import Request, check_ids, checked_prompt, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
 from zerostall.engine.session import Session
 from zerostall.engine.streaming import Streaming, StreamMeter
 from zerostall.engine.task import Logits
-from zerostall.errors import ClosedError, ContextLengthError, InvalidRequestError
+from zerostall.errors import ClosedError, InvalidRequestError
 from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class LLM:
 
     def detokenize(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of token ids; without special tokens unless skip_special is False."""
-        self._check_ids(ids)
+        check_ids(ids, self.vocab_size)
         return self.tokenizer.decode(list(ids), skip_special=skip_special)
 
     def logits(self, ids: Sequence[int]) -> Logits:
@@ -380,25 +380,5 @@ class LLM:
             yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
-        self._check_ids(ids)
-        if len(ids) == 0:
-            raise InvalidRequestError("the prompt has no tokens; give at least one")
-        if len(ids) > self.context:
-            raise ContextLengthError(
-                f"the prompt has {len(ids)} tokens, the context {self.context}: shorten the "
-                f"prompt, or load with a larger ctx (this model allows "
-                f"{self.architecture.context_length})"
-            )
-        return [int(token) for token in ids]
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        for position, token in enumerate(ids):
-            if not hasattr(token, "__index__") or isinstance(token, bool):
-                raise InvalidRequestError(
-                    f"the prompt's entry {position} is {token!r}; give text or token ids"
-                )
-            if not 0 <= token < self.vocab_size:
-                raise InvalidRequestError(
-                    f"token {token} at position {position} is not in the vocabulary: "
-                    f"ids go from 0 to {self.vocab_size - 1}"
-                )
+        longest = self.architecture.context_length
+        return checked_prompt(ids, self.vocab_size, self.context, longest)

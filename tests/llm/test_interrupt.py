@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.tasks import HANG_S
+from tests.tasks import HANG_S, eventually
 from zerostall import SamplingParams
 
 CHILD = """
@@ -53,18 +53,32 @@ def test_ctrl_c_stops_a_call_and_leaves_a_usable_object(work):
         assert child.wait(HANG_S) == 0
 
 
-def test_a_signal_in_a_step_ends_a_generation_with_that_step(llm, monkeypatch):
-    turns, steps = llm.loaded.turns, 0
-    step = turns.step
+class Watched:
+    """The engine; in its fifth step a signal comes, and is seen by the thread that waits."""
 
-    def interrupted(*args):
-        nonlocal steps
-        steps += 1
-        if steps == 5:
+    def __init__(self, scheduler):
+        self._scheduler = scheduler
+        self._engine = scheduler.engine
+        self.steps = 0
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def step(self, *args):
+        self.steps += 1
+        if self.steps == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(*args)
+            assert eventually(lambda: self._scheduler._batch[0].task.stopped)
+        return self._engine.step(*args)
 
-    monkeypatch.setattr(turns, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        llm.generate("x", SamplingParams(max_tokens=900, ignore_eos=True))
-    assert steps == 5
+
+def test_a_signal_in_a_step_ends_a_generation_with_that_step(llm, monkeypatch):
+    scheduler = llm.loaded.scheduler
+    watched = Watched(scheduler)
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "_engine", watched)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate("x", SamplingParams(max_tokens=900, ignore_eos=True))
+        assert eventually(lambda: not scheduler._running)
+    assert watched.steps == 5
+    assert llm.generate("x", SamplingParams(max_tokens=3, ignore_eos=True)).usage.completion_tokens

@@ -30,8 +30,8 @@ class Held:
 
 def held(server: Server) -> Held:
     """What the server holds now that nothing runs."""
-    server.wait_until("zerostall_running", 0, within_s=60)
-    server.wait_until("zerostall_queued", 0, within_s=60)
+    server.wait_until("zerostall_running", 0)
+    server.wait_until("zerostall_queued", 0)
     process = psutil.Process(server.process.pid)
     # The connection that asked for the metrics is closed a moment after its answer.
     end = time.monotonic() + 20

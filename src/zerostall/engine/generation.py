@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from zerostall.engine.session import Session
 from zerostall.engine.task import Logits, Task
-from zerostall.errors import InvalidRequestError
+from zerostall.errors import ContextLengthError, InvalidRequestError
 from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
@@ -60,6 +60,38 @@ def prepare(
     room = context - len(prompt) + 1
     seed = secrets.randbits(32) if params.seed is None else params.seed
     return Request(prompt, params, min(asked, room), seed, priority, constraint)
+
+
+def checked_prompt(ids: Sequence[int], vocab_size: int, context: int, longest: int) -> list[int]:
+    """Token ids that can be computed; `longest` is the context that the model was made for.
+
+    Raises:
+        InvalidRequestError: there is none, or one that is not in the vocabulary.
+        ContextLengthError: there are too many.
+    """
+    check_ids(ids, vocab_size)
+    if len(ids) == 0:
+        raise InvalidRequestError("the prompt has no tokens; give at least one")
+    if len(ids) > context:
+        raise ContextLengthError(
+            f"the prompt has {len(ids)} tokens, the context {context}: shorten the prompt, or "
+            f"load with a larger ctx (this model allows {longest})"
+        )
+    return [int(token) for token in ids]
+
+
+def check_ids(ids: Sequence[int], vocab_size: int) -> None:
+    """Raise InvalidRequestError unless all are numbers of the vocabulary."""
+    for position, token in enumerate(ids):
+        if not hasattr(token, "__index__") or isinstance(token, bool):
+            raise InvalidRequestError(
+                f"the prompt's entry {position} is {token!r}; give text or token ids"
+            )
+        if not 0 <= token < vocab_size:
+            raise InvalidRequestError(
+                f"token {token} at position {position} is not in the vocabulary: "
+                f"ids go from 0 to {vocab_size - 1}"
+            )
 
 
 class Generation(Task):
