@@ -10,7 +10,7 @@ from zerostall.engine.task import Task
 # While answers are streamed, a prompt gets so many tokens a step that the step takes at most twice
 # as long as without it.
 GAP_FACTOR = 2.0
-FEWEST = 8  # tokens of a prompt in a step, however slow they are
+FEWEST = 1  # tokens of a prompt in a step, however slow they are
 UNKNOWN = 32  # the same, before anything was measured
 _WEIGHT = 0.3  # of the newest measurement
 

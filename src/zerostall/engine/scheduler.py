@@ -281,7 +281,7 @@ class Scheduler:
             self._suspect(batch, error)
             return
         self._batch = []  # too late to interrupt it
-        answers = sum(part.tokens == 1 for part in batch)
+        answers = sum(part.tokens == part.rows == 1 for part in batch)
         self._pace.note(answers, len(tokens) - answers, time.perf_counter() - begun)
         self._clock += 1
         done = 0
