@@ -45,7 +45,12 @@ def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=HANG_S) == 0
         assert time.monotonic() - begin >= 1
-        assert isinstance(answer.exception(), httpx.RemoteProtocolError)
+        # Cut off in the middle, or with the news that it was cancelled if that went out in time.
+        error = answer.exception()
+        if error is None:
+            assert "[DONE]" not in answer.result().text
+        else:
+            assert isinstance(error, httpx.RemoteProtocolError)
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_the_reason(tmp_path):
