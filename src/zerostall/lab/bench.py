@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +16,7 @@ from zerostall.engine import budget
 from zerostall.engine.loader import Planned, plan_load
 from zerostall.errors import InvalidRequestError, StorageError
 from zerostall.lab import streamed_bench
-from zerostall.lab.limits import Limits, measure_limits, work_of
+from zerostall.lab.limits import READ, Bounds, Limits, Work, buffer_bytes, measure_limits, work_of
 from zerostall.lab.machine import describe_machine
 from zerostall.lab.memory_cgroup import MemoryCgroupError, check_permitted
 from zerostall.lab.streamed_bench import Arena
@@ -24,6 +24,7 @@ from zerostall.lab.streamed_limit import drive_limit, streaming_limit
 from zerostall.lab.subjects import OURS, PARTS, PEER, LlamaCpp, Ours, Rates, Test, first_token_ms
 
 FIRST_TOKEN_RUNS = 3  # each loads the model anew
+READ_SECONDS = 0.2  # of the read bandwidth beside a run
 
 Report = Callable[[str], None]
 
@@ -75,7 +76,8 @@ def run_bench(
     if other is not None:
         record["peer"] = {"name": PEER, "command": other.show(parts=room is not None)}
         report(f"peer: {record['peer']['command']}")
-    record["limit"] = limit_record(limits, planned, test)
+    works = least_work(planned, test)
+    record["limit"] = limit_record(limits, works)
     del planned  # its mapping would keep pages of the model in the page cache
     ours = Ours(path, test)
     if room is None:
@@ -90,7 +92,7 @@ def run_bench(
         )
         runs = streamed_bench.take_turns(arena, path, other, repetitions, report)
         record["limit"]["streaming"] = streaming_limit(runs, drive)
-    _summarise(record, runs, first)
+    _summarise(record, runs, first, Bounds(limits, works))
     if other is not None:
         record["peer"]["build"] = other.build
     record["machine"] = describe_machine(isa, test.threads)
@@ -139,12 +141,22 @@ def _in_memory(
 
 
 def _summarise(
-    record: dict[str, Any], runs: Sequence[dict[str, Any]], first: dict[str, list[float]]
+    record: dict[str, Any],
+    runs: Sequence[dict[str, Any]],
+    first: dict[str, list[float]],
+    bounds: Bounds,
 ) -> None:
     """Add what the runs come to, for each engine and for ours against the peer's."""
     engines = [name for name in (OURS, "peer") if name in record]
+    read = [run[READ] for run in runs if READ in run]
+    if read:
+        record["limit"][READ] = statistics.median(read)
+        record["limit"][f"{READ}_range"] = [min(read), max(read)]
+    for part, limit in record["limit"].items():
+        if part in PARTS:
+            limit["tokens_per_s"] = statistics.median(bounds.rate(run, part) for run in runs)
     for name in engines:
-        record[name] |= summary(runs, name, record["limit"])
+        record[name] |= summary(runs, name, bounds)
         if "streaming" in record:
             for part, found in streamed_bench.summary(runs, name).items():
                 record[name].setdefault(part, {}).update(found)
@@ -212,22 +224,28 @@ def interleave(
 ) -> list[dict[str, Any]]:
     """Every run in the order it was made: number from 1, engine, tokens a second by part."""
     runs = []
+    threads = ours.test.threads
     # Both at once need the memory of both; where that is short, ours is loaded for each run.
     free = budget.available_bytes()
     crowded = other is not None and free is not None and free < 1.2 * _model_bytes(ours.path)
     for number in range(1, repetitions + 1):
-        runs.append(_run_record(number, OURS, ours.run()))
+        runs.append(_run_record(number, OURS, ours.run(), threads))
         if other is not None:
             if crowded:
                 ours.unload()
-            runs.append(_run_record(number, "peer", other.run()))
+            runs.append(_run_record(number, "peer", other.run(), threads))
         report(f"run {number}/{repetitions}: {'; '.join(map(_show_run, runs[-1 - bool(other) :]))}")
     ours.load()
     return runs
 
 
-def _run_record(number: int, engine: str, rates: Rates) -> dict[str, Any]:
+def _run_record(number: int, engine: str, rates: Rates, threads: int) -> dict[str, Any]:
+    """A run that has just ended, with the read bandwidth that the machine has at this moment.
+
+    Each run has its own, because on a machine that others share it changes within seconds.
+    """
     record: dict[str, Any] = {"run": number, "engine": engine}
+    record[READ] = _core.read_bandwidth(threads, buffer_bytes(), READ_SECONDS) / 1e9
     for part in PARTS:
         rate = getattr(rates, part)
         if rate is not None:
@@ -241,17 +259,23 @@ def _show_run(run: dict[str, Any]) -> str:
 
 
 def summary(
-    runs: Sequence[dict[str, Any]], engine: str, limit: dict[str, Any]
+    runs: Sequence[dict[str, Any]], engine: str, bounds: Bounds
 ) -> dict[str, dict[str, Any]]:
-    """Median, least and most of an engine's runs by part, and the fraction of the limit."""
+    """Median, least and most of an engine's runs by part, and the median fraction of the limit."""
     parts = {}
     for part in PARTS:
-        rates = [run[part] for run in runs if run["engine"] == engine and part in run]
-        if rates:
-            median = statistics.median(rates)
+        own = [run for run in runs if run["engine"] == engine and part in run]
+        if own:
+            rates = [run[part] for run in own]
             parts[part] = {
-                "tokens_per_s": {"median": median, "min": min(rates), "max": max(rates)},
-                "fraction_of_limit": median / limit[part]["tokens_per_s"],
+                "tokens_per_s": {
+                    "median": statistics.median(rates),
+                    "min": min(rates),
+                    "max": max(rates),
+                },
+                "fraction_of_limit": statistics.median(
+                    run[part] / bounds.rate(run, part) for run in own
+                ),
             }
     return parts
 
@@ -277,23 +301,30 @@ def ratios(record: dict[str, Any], part: str) -> list[float]:
     return [ours / theirs[run] for run, ours in rates[OURS].items() if run in theirs]
 
 
-def limit_record(limits: Limits, planned: Planned, test: Test) -> dict[str, Any]:
+def least_work(planned: Planned, test: Test) -> dict[str, tuple[Work, int]]:
+    """The least work of each part that was asked for, and how many tokens it is for."""
+    # Decoding sees `depth` cached tokens at its first token and more at each.
+    asked = {
+        "prefill": (test.prompt, test.prompt, test.depth),
+        "decode": (test.tokens, 1, test.depth + (test.tokens - 1) / 2),
+    }
+    tape, tensors = planned.model.tape, planned.file.tensors()
+    return {
+        part: (work_of(tape, tensors, batch, depth, test.kv_type), batch)
+        for part, (tokens, batch, depth) in asked.items()
+        if tokens
+    }
+
+
+def limit_record(limits: Limits, works: Mapping[str, tuple[Work, int]]) -> dict[str, Any]:
     """The measured limits, and tokens a second of a model that reaches them."""
     record: dict[str, Any] = limits.to_dict()
-    # Decoding sees `depth` cached tokens at its first token and more at each.
-    depths = {"prefill": test.depth, "decode": test.depth + (test.tokens - 1) / 2}
-    batches = {"prefill": test.prompt, "decode": 1}
-    for part, asked in (("prefill", test.prompt), ("decode", test.tokens)):
-        if asked:
-            batch = batches[part]
-            work = work_of(
-                planned.model.tape, planned.file.tensors(), batch, depths[part], test.kv_type
-            )
-            record[part] = {
-                "tokens_per_s": batch / work.seconds(limits),
-                "bytes_per_token": work.bytes / batch,
-                "operations_per_token": work.operations / batch,
-            }
+    for part, (work, tokens) in works.items():
+        record[part] = {
+            "tokens_per_s": tokens / work.seconds(limits),
+            "bytes_per_token": work.bytes / tokens,
+            "operations_per_token": work.operations / tokens,
+        }
     return record
 
 

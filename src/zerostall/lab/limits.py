@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from zerostall.tape import Op, Tape
 if TYPE_CHECKING:
     from zerostall._core import TensorInfo
 
+READ = "read_bandwidth_gb_per_s"  # in records
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 # Units of instruction sets that are not named alike, best first.
 UNITS = {"avx_vnni": ("avx_vnni", "avx2"), "amx": ("amx", "avx512"), "bf16_dot": ("avx512",)}
@@ -41,7 +42,7 @@ class Limits:
     def to_dict(self) -> dict[str, float]:
         """In GB/s and TOPS, for JSON."""
         record = {
-            "read_bandwidth_gb_per_s": self.read_bandwidth / 1e9,
+            READ: self.read_bandwidth / 1e9,
             "int8_tops": self.int8 / 1e12,
             "float32_tflops": self.float32 / 1e12,
         }
@@ -123,6 +124,25 @@ class Work:
         """The least time it takes: memory and arithmetic overlap, the longer one counts."""
         computing = self.int8 / limits.int8 + self.float32 / limits.float32
         return max(self.bytes / limits.read_bandwidth, computing)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Tokens a second of a model that reaches the machine's limits.
+
+    Attributes:
+        limits: measured before the runs.
+        works: the least work of each part, and how many tokens it is for.
+    """
+
+    limits: Limits
+    works: Mapping[str, tuple[Work, int]]
+
+    def rate(self, run: dict[str, Any], part: str) -> float:
+        """Of a part, with the read bandwidth measured beside a run if there is one."""
+        work, tokens = self.works[part]
+        read = run[READ] * 1e9 if READ in run else self.limits.read_bandwidth
+        return tokens / work.seconds(replace(self.limits, read_bandwidth=read))
 
 
 def work_of(
