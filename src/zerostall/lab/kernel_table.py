@@ -20,7 +20,7 @@ class KernelSpeed:
 
     Attributes:
         decode_gb_per_s: weight bytes read a second with one token, from memory.
-        decode_fraction: of the measured read bandwidth.
+        decode_fraction: of the read bandwidth measured right after it.
         prefill_tops: 10^12 operations a second with many tokens, a multiply-add being two.
         prefill_fraction: of the measured peak: int8, or float32 for float formats.
     """
@@ -79,6 +79,7 @@ def measure_kernels(
             decode = statistics.median(
                 _core.time_matmul(name, rows, COLUMNS, 1, isa, threads, seconds)
             )
+            bandwidth = _core.read_bandwidth(threads, buffer_bytes(), seconds)
             prefill = statistics.median(
                 _core.time_matmul(name, PREFILL_ROWS, COLUMNS, tokens, isa, threads, seconds)
             )
@@ -90,7 +91,7 @@ def measure_kernels(
                 format=name,
                 isa=isa,
                 decode_gb_per_s=speed / 1e9,
-                decode_fraction=speed / limits[isa].read_bandwidth,
+                decode_fraction=speed / bandwidth,
                 prefill_tops=operations / 1e12,
                 prefill_fraction=operations / peak,
             )
