@@ -13,7 +13,7 @@ import numpy as np
 from zerostall import hub
 from zerostall.engine.completion import Chunk, Completion
 from zerostall.engine.generation import Request, check_ids, checked_prompt, generate, prepare
-from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.engine.loader import Loaded, Options, load
 from zerostall.engine.session import Session
 from zerostall.engine.streaming import Streaming, StreamMeter
 from zerostall.engine.task import Logits
@@ -50,11 +50,12 @@ class LLM:
         ram: memory budget of the process in bytes or as "6.5G"; None: what the machine has
             available. Of a mixture of experts that does not fit, the experts are streamed.
         kv_type: precision of the KV cache, "f16", "f32" or "int8" (half of f16, with a scale
-            for each token and head).
+            for each token and head); "auto" is int8, but f16 for a model whose keys have a bias.
         isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
             best there is, or the environment's ZEROSTALL_ISA. All give the same bits, but for
             "bf16_dot", which computes BF16 weights faster with other roundings.
-        max_batch: most tokens computed in one step. Never changes the result.
+        max_batch: most tokens computed in one step; None: 512, or 1024 where experts are streamed
+            and there is memory for it. Never changes the result.
         pin: whether each thread stays on one core, the caller's during a step only; None: if
             the threads take every core, unless the environment's ZEROSTALL_PIN is 0 (never)
             or 1 (always).
@@ -78,9 +79,9 @@ class LLM:
         threads: int | None = None,
         ctx: int | None = None,
         ram: int | float | str | None = None,
-        kv_type: str = "f16",
+        kv_type: str = "auto",
         isa: str | None = None,
-        max_batch: int = MAX_BATCH,
+        max_batch: int | None = None,
         pin: bool | None = None,
         streaming: Streaming | None = None,
         experts: int | None = None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.experts.streamed import Model, logits
-from zerostall import LLM, SamplingParams
+from zerostall import LLM, SamplingParams, hub
+from zerostall.engine import loader
+from zerostall.engine.loader import Options, plan_load
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
@@ -96,3 +99,22 @@ def test_a_byte_less_than_the_least_room_for_experts_is_refused(either: Model, m
 def test_options_out_of_range_are_named(nano: Model, options: dict, message: str):
     with pytest.raises(InvalidRequestError, match=message):
         nano.engine(**({"bytes": nano.least} | options))
+
+
+def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(monkeypatch):
+    path, options = hub.resolve("nano"), Options(threads=1, ctx=1024)
+    least = smallest(ctx=1024)
+    roomy = replace(options, ram=least + 4_000_000)
+    short = plan_load(path, replace(roomy, max_batch=512)).plan.expert_bytes
+    monkeypatch.setattr(loader, "STREAMED_SHARE", 10**9)
+    assert plan_load(path, roomy).options.max_batch == 512
+    assert plan_load(path, roomy).plan.expert_bytes == short
+    monkeypatch.setattr(loader, "STREAMED_SHARE", 1)
+    monkeypatch.setattr(loader, "STREAMED_BATCH", 576)
+    planned = plan_load(path, roomy)
+    assert planned.options.max_batch == 576
+    longer = plan_load(path, replace(roomy, max_batch=576)).plan.expert_bytes
+    assert planned.plan.expert_bytes == longer < short
+    # Never at the cost of what one token needs, nor where nothing is streamed.
+    assert plan_load(path, replace(options, ram=least)).options.max_batch == 512
+    assert plan_load(path, options).options.max_batch == 512

@@ -148,6 +148,7 @@ def test_the_peers_cache_of_8_bits_is_q8_0(peer):
     test = Test(prompt=16, tokens=4, depth=3, threads=1, kv_type="int8")
     command = LlamaCpp(peer[0], MODEL, test).command()
     assert [command[command.index(key) + 1] for key in ("-ctk", "-ctv")] == ["q8_0", "q8_0"]
+    assert command[command.index("-fa") + 1] == "1"
 
 
 def test_tokens_a_second_times_the_time_are_the_tokens(monkeypatch):

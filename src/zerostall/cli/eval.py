@@ -27,7 +27,7 @@ def ppl(
     chunks: Annotated[int | None, typer.Option(help="Stop after this many chunks.")] = None,
     threads: options.Threads = None,
     ram: options.Ram = None,
-    kv_type: options.KvType = "f16",
+    kv_type: options.KvType = "auto",
     isa: options.Isa = None,
     io: options.Io = "auto",
     policy: options.Policy = "lrfu",

@@ -68,7 +68,8 @@ Isa = Annotated[
     ),
 ]
 KvType = Annotated[
-    str, typer.Option("--kv-type", "--kv", help="Precision of the KV cache: f16, f32 or int8.")
+    str,
+    typer.Option("--kv-type", "--kv", help="Precision of the KV cache: auto, f16, f32 or int8."),
 ]
 STREAMED = "Experts that do not fit into memory"
 Io = Annotated[
@@ -149,7 +150,7 @@ class Loading:
     ctx: int | None = None
     ram: str | None = None
     isa: str | None = None
-    kv_type: str = "f16"
+    kv_type: str = "auto"
     io: str = "auto"
     policy: str = "lrfu"
     speculate: bool = True

@@ -85,7 +85,7 @@ def main(
     threads: options.Threads = None,
     ctx: options.Context = None,
     ram: options.Ram = None,
-    kv_type: options.KvType = "f16",
+    kv_type: options.KvType = "auto",
     isa: options.Isa = None,
     io: options.Io = "auto",
     policy: options.Policy = "lrfu",

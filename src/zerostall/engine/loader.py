@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zerostall.engine.budget import (
     DEFAULT_CONTEXT,
     KV_TYPES,
+    Footprint,
     Plan,
     footprint,
     make_plan,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BATCH = 512  # tokens a step; enough for prefill to be bound by arithmetic
+# The same where experts are streamed, which are read once a step: a longer one hides more of it.
+STREAMED_BATCH = 1024
+STREAMED_SHARE = 32  # unless that takes more than this part of the experts' room
 MAX_THREADS = 1024
 
 
@@ -42,9 +46,9 @@ class Options:
     threads: int | None = None
     ctx: int | None = None
     ram: int | float | str | None = None
-    kv_type: str = "f16"
+    kv_type: str = "auto"
     isa: str | None = None
-    max_batch: int = MAX_BATCH
+    max_batch: int | None = None
     pin: bool | None = None
     streaming: Streaming = field(default_factory=Streaming)
     experts: int | None = None
@@ -54,14 +58,14 @@ class Options:
             raise InvalidRequestError(
                 f"threads is {self.threads}; give 1 to {MAX_THREADS}, or None for one a core"
             )
-        if self.kv_type not in KV_TYPES:
+        if self.kv_type not in ("auto", *KV_TYPES):
             raise InvalidRequestError(
-                f"kv_type is {self.kv_type!r}; give one of {', '.join(KV_TYPES)}"
+                f"kv_type is {self.kv_type!r}; give one of auto, {', '.join(KV_TYPES)}"
             )
         if self.ctx is not None and self.ctx < 1:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
-        if self.max_batch < 1:
-            raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1")
+        if self.max_batch is not None and self.max_batch < 1:
+            raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1, or None")
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Planned:
-    """What load() would do: the model on its threads, with so much memory."""
+    """What load() would do: the model on its threads, with so much memory.
 
+    `options` are those asked for, with a precision of the cache and tokens a step where they left
+    them open.
+    """
+
+    options: Options
     file: GgufFile
     model: Architecture
     placement: Placement
@@ -107,15 +116,17 @@ def plan_load(path: Path, options: Options) -> Planned:
 
     ram = None if options.ram is None else parse_bytes(options.ram)
     file = gguf.open_model(path)
+    if options.kv_type == "auto":
+        options = replace(options, kv_type=chosen_kv_type(file))
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess, options.experts)
     placement = place_threads(options.threads, options.pin)
-    need, streamed = (
-        footprint(
-            file, model.tape, guess, options.max_batch, options.kv_type, placement.threads, stream
-        )
-        for stream in (False, True)
-    )
+
+    def needed(batch: int, stream: bool) -> Footprint:
+        return footprint(file, model.tape, guess, batch, options.kv_type, placement.threads, stream)
+
+    batch = options.max_batch or MAX_BATCH
+    need, streamed = needed(batch, False), needed(batch, True)
     plan = make_plan(
         need,
         model.context_length,
@@ -126,9 +137,26 @@ def plan_load(path: Path, options: Options) -> Planned:
     )
     if options.streaming.record_states and plan.expert_bytes is None and streamed.experts:
         plan = replace(plan, expert_bytes=streamed.experts)
+    room = plan.expert_bytes or streamed.experts
+    if options.max_batch is None and room < streamed.experts and plan.context > batch:
+        more = needed(STREAMED_BATCH, True).scratch - streamed.scratch
+        if more <= min(room // STREAMED_SHARE, room - streamed.least_experts):
+            batch = STREAMED_BATCH
+            plan = replace(plan, expert_bytes=room - more)
+    options = replace(options, max_batch=batch)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
-    return Planned(file, model, placement, plan)
+    return Planned(options, file, model, placement, plan)
+
+
+def chosen_kv_type(file: GgufFile) -> str:
+    """The precision of the cache where none is asked for: int8, or f16 where keys have a bias.
+
+    Biases of keys can be many times larger than what they are added to, which one int8 scale a
+    head does not cover (docs/adr/0009-int8-kv.md).
+    """
+    biased = (".attn_k.bias", ".attn_qkv.bias")
+    return "f16" if any(t.name.endswith(biased) for t in file.tensors()) else "int8"
 
 
 def load(path: Path, options: Options, progress: Callable[[float], None] | None = None) -> Loaded:
@@ -144,7 +172,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     """
     clock = time.perf_counter()
     planned = plan_load(path, options)
-    file, model = planned.file, planned.model
+    options, file, model = planned.options, planned.file, planned.model
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
@@ -205,7 +233,7 @@ def start_engine(
         nodes=nodes if placement.pinned else None,
         uneven=placement.uneven,
         context=plan.context,
-        max_batch=min(options.max_batch, plan.context),
+        max_batch=min(options.max_batch or MAX_BATCH, plan.context),
         kv_tokens=plan.kv_tokens,
         kv_type=options.kv_type,
         isa=options.isa,

@@ -86,6 +86,7 @@ class Test:
             self.ram,
             self.kv_type,
             self.isa,
+            MAX_BATCH,
             streaming=Streaming(self.io, self.policy, speculate=self.speculate, mirrors=mirrors),
             experts=self.experts,
         )
@@ -259,6 +260,7 @@ class LlamaCpp:
         command += ["-b", str(MAX_BATCH), "-ub", str(MAX_BATCH)]
         kv_type = PEER_KV_TYPES.get(test.kv_type, test.kv_type)
         command += ["-ctk", kv_type, "-ctv", kv_type]
+        command += ["-fa", "1"] if test.kv_type in PEER_KV_TYPES else []  # needed for such values
         command += ["--repack", "0", "-lm", "mmap"] if test.ram else []
         return [*command, "-o", "json"]
 
