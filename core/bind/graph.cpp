@@ -325,10 +325,10 @@ void graph(nb::module_& m) {
           nb::sig("def memory(self) -> dict[str, int]"),
           "Bytes of weights, buffers, scratch and the reserved KV cache.")
       .def_prop_ro(
-          "node_bytes",
-          [](BoundEngine& self) { return self.engine->program().weights().node_bytes(); },
-          "Bytes of weights whose memory was asked of each NUMA node; empty where memory is the\n"
-          "same to all.")
+          "node_bytes", [](BoundEngine& self) { return self.engine->node_bytes(); },
+          "Bytes of weights, slots of experts among them, whose memory was asked of each NUMA "
+          "node;\n"
+          "empty where it does not matter.")
       .def_prop_ro(
           "steps",
           [](BoundEngine& self) { return locked(self, [](Engine& e) { return e.steps(); }); },

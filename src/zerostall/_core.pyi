@@ -290,8 +290,8 @@ class Engine:
     @property
     def node_bytes(self) -> dict[int, int]:
         """
-        Bytes of weights whose memory was asked of each NUMA node; empty where memory is the
-        same to all.
+        Bytes of weights, slots of experts among them, whose memory was asked of each NUMA node;
+        empty where it does not matter.
         """
 
     @property
