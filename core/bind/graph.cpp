@@ -1,6 +1,7 @@
 // Engine: load a tape over a model file, keep sequences, run steps.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -323,6 +324,11 @@ void graph(nb::module_& m) {
           "memory", [](BoundEngine& self) { return memory_dict(self.engine->program().memory()); },
           nb::sig("def memory(self) -> dict[str, int]"),
           "Bytes of weights, buffers, scratch and the reserved KV cache.")
+      .def_prop_ro(
+          "node_bytes", [](BoundEngine& self) { return self.engine->node_bytes(); },
+          "Bytes of weights, slots of experts among them, whose memory was asked of each NUMA "
+          "node;\n"
+          "empty where it does not matter.")
       .def_prop_ro(
           "steps",
           [](BoundEngine& self) { return locked(self, [](Engine& e) { return e.steps(); }); },

@@ -68,6 +68,7 @@ nb::dict cpu_features() {
   d["avx512"] = f.avx512;
   d["avx512_bf16"] = f.avx512_bf16;
   d["amx_int8"] = f.amx_int8;
+  d["amx_bf16"] = f.amx_bf16;
   return d;
 }
 

@@ -63,6 +63,7 @@ Features detect_features() {
   f.avx_vnni = f.avx2 && has_all(more.eax, bit(4));
   f.avx512_bf16 = f.avx512 && has_all(more.eax, bit(5));
   f.amx_int8 = f.avx512 && tiles && has_all(extended.edx, bit(24) | bit(25));
+  f.amx_bf16 = f.avx512_bf16 && f.amx_int8 && has_all(extended.edx, bit(22));
   return f;
 }
 #else

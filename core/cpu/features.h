@@ -11,6 +11,7 @@ struct Features {
   bool avx_vnni = false;     // vpdpbusd on 256-bit registers without AVX-512
   bool avx512_bf16 = false;  // BF16 dot products
   bool amx_int8 = false;     // tiles; permission to use them is still to be asked
+  bool amx_bf16 = false;     // BF16 dot products on tiles, and the two above; likewise
 };
 
 Features detect_features();

@@ -22,6 +22,7 @@ class Shelf {
   ~Shelf();
 
   size_t slot_bytes() const { return slot_bytes_; }
+  size_t bytes() const { return memory_.size(); }  // of all slots, retired ones too
   size_t count() const { return usable_; }
   size_t room() const { return usable_ - shadow_; }  // for residents
   size_t residents() const { return residents_; }

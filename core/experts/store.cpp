@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "cpu/node_memory.h"
 #include "quant/format.h"
 
 namespace zs::experts {
@@ -127,7 +128,15 @@ Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging
     : shelf(slot_bytes, slots, shadow, node), staging_bytes(staging_each) {
   if (staging_each == 0) return;
   staging = AlignedBuffer(shadow * staging_each, "experts being read");
+  // Beside the slots, where the threads that read fill it and those that pack find it.
+  if (node >= 0) cpu::prefer_node(staging.data(), staging.size(), node);
   for (size_t i = 0; i < shadow; ++i) free_staging.push_back(static_cast<uint32_t>(i));
+}
+
+size_t Store::memory_bytes() const {
+  size_t bytes = 0;
+  for (const Size& size : sizes_) bytes += size.shelf.bytes() + size.staging.size();
+  return bytes;
 }
 
 void Store::next_step(size_t tokens) {

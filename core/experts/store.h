@@ -43,6 +43,9 @@ class Store {
     const uint8_t* raw[3];  // rows to pack into the slot first; nullptr: packed
   };
 
+  // Of slots and of what is read to be packed into them.
+  size_t memory_bytes() const;
+
   // A step over so many tokens begins.
   void next_step(size_t tokens);
 

@@ -69,6 +69,13 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
 }
 
+std::map<int, size_t> Engine::node_bytes() const {
+  std::map<int, size_t> bytes = program_.weights().node_bytes();
+  const int drive = program_.options().experts.node;
+  if (experts_ && drive >= 0) bytes[drive] += experts_->memory_bytes();
+  return bytes;
+}
+
 void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
                    std::span<const int32_t> rows) const {
   if (tokens.empty() || tokens.size() > program_.options().max_batch) {

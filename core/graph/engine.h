@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -47,6 +48,9 @@ class Engine {
   const Program& program() const { return program_; }
   int threads() const { return pool_.size(); }
   kernels::Isa isa() const { return kernels_->isa; }
+  // Bytes of weights, slots of experts among them, whose memory was asked of each NUMA node; none
+  // where it does not matter.
+  std::map<int, size_t> node_bytes() const;
   // The experts, where they are streamed; nullptr where all are loaded. Between steps.
   experts::Store* experts() { return experts_.get(); }
   // What guesses were made of, where that is recorded; nullptr where it is not. Between steps.

@@ -107,7 +107,7 @@ uint64_t identity(const Program& program, kernels::Isa isa) {
   }
   add(block, program.tape());
   // The others have the same bits (docs/adr/0001-same-bits-everywhere.md).
-  block.number(isa == kernels::Isa::Avx512Bf16);
+  block.number(kernels::rounds_to_bf16(isa));
   block.number(program.options().experts.route_margin);
   return block.hash();
 }

@@ -1,8 +1,9 @@
-// Packs weights from the mapped file into memory, or reads those that lie packed in it, on all
-// threads.
+// Packs weights from the mapped file into memory, or reads or copies those that lie packed in it,
+// on all threads.
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <set>
@@ -19,7 +20,7 @@ namespace {
 
 // About 1 MiB of source a job: enough to amortise the counter, small enough to share evenly.
 constexpr size_t kPackJobBytes = size_t{1} << 20;
-// Pages that lie packed are only read: a few huge pages a job.
+// Pages that lie packed and stay are only read: a few huge pages a job.
 constexpr size_t kReadJobBytes = size_t{8} << 20;
 // The drive works this many jobs ahead of the packing.
 constexpr size_t kJobsAhead = 32;
@@ -28,8 +29,7 @@ constexpr size_t kJobsAhead = 32;
 
 std::vector<WeightStore::Job> WeightStore::jobs() {
   std::vector<Job> jobs;
-  // What is streamed past the page cache is in memory by now.
-  for (const uint32_t index : streaming_ ? std::set<uint32_t>() : stored_) {
+  for (const uint32_t index : mapped_ ? stored_ : std::set<uint32_t>()) {
     const gguf::TensorInfo& tensor = file_->stored()[index];
     const std::span<const uint8_t> all(tensor.data, tensor.bytes);
     io::advise_huge(all);
@@ -48,19 +48,25 @@ std::vector<WeightStore::Job> WeightStore::jobs() {
     for (size_t expert = 0; expert < entry->weight.experts; ++expert) {
       for (size_t p = 0; p < m.panels(); p += step) {
         const size_t end = std::min(p + step, m.panels());
-        const size_t first = expert * m.rows + p * quant::kPanelRows;
-        const size_t rows = std::min(end * quant::kPanelRows, m.rows) - p * quant::kPanelRows;
-        jobs.push_back({entry.get(),
-                        entry->tensor,
-                        {entry->source + first * entry->row_stride, rows * entry->row_stride},
-                        expert,
-                        p,
-                        end,
-                        (end - p) * panel});
+        jobs.push_back({entry.get(), entry->tensor, source_of(*entry, expert, p, end), expert, p,
+                        end, (end - p) * panel});
       }
     }
   }
   return jobs;
+}
+
+// The bytes of the file that make panels [begin, end) of an expert.
+std::span<const uint8_t> WeightStore::source_of(const Declared& weight, size_t expert, size_t begin,
+                                                size_t end) {
+  const PackedMatrix& m = weight.weight.first;
+  if (weight.packed) {
+    const size_t panel = quant::panel_bytes(m.format, m.columns);
+    return {weight.source + expert * weight.packed->stride + begin * panel, (end - begin) * panel};
+  }
+  const size_t row = begin * quant::kPanelRows;
+  const size_t rows = std::min(end * quant::kPanelRows, m.rows) - row;
+  return {weight.source + (expert * m.rows + row) * weight.row_stride, rows * weight.row_stride};
 }
 
 void WeightStore::run(const Job& job, int thread) {
@@ -79,6 +85,10 @@ void WeightStore::run(const Job& job, int thread) {
   const size_t offset = job.weight->offset + job.expert * m.bytes();
   backing_->fill(thread, offset + job.panel_end * panel);
   uint8_t* out = memory_.data() + offset;
+  if (job.weight->packed) {
+    std::memcpy(out + job.panel_begin * panel, job.pages.data(), job.pages.size());
+    return;
+  }
   for (size_t p = job.panel_begin; p < job.panel_end; ++p) {
     const size_t row = p * quant::kPanelRows;
     traits.pack(job.weight->source + (job.expert * m.rows + row) * stride, stride,
@@ -87,17 +97,51 @@ void WeightStore::run(const Job& job, int thread) {
   }
 }
 
+// What lies packed in the file is in the page cache, on whichever node read it first, and may be
+// shared with others; a mapping cannot move it.
+void WeightStore::copy_packed() {
+  for (auto& entry : declared_) {
+    if (!entry->packed) continue;
+    entry->tensor = &file_->stored()[entry->packed->stored];
+    entry->source = entry->packed->data;
+    entry->weight.stride = entry->weight.first.bytes();
+    entry->offset = packed_bytes_;
+    entry->in_memory = true;
+    packed_bytes_ += round_up(entry->weight.first.bytes() * entry->weight.experts, 64);
+  }
+  stored_bytes_ = 0;
+}
+
+// Packed panels first, then stored tensors in their order, if those are read, whole. Returns the
+// bytes.
+size_t WeightStore::lay_out(bool read) {
+  size_t end = round_up(packed_bytes_, io::kReadAlign);
+  if (!read) return end;
+  for (const uint32_t index : stored_) {
+    stored_at_[index] = end;
+    end += round_up(file_->stored()[index].bytes, io::kReadAlign);
+  }
+  for (auto& entry : declared_) {
+    if (!entry->packed || entry->streamed) continue;
+    entry->offset = stored_at_[entry->packed->stored] + entry->packed->offset;
+    entry->in_memory = true;
+  }
+  return end;
+}
+
 // The threads of a node read the same panels of a matrix in every decoding step.
 void WeightStore::place(const std::vector<int>& nodes) {
   for (const auto& entry : declared_) {
-    if (!entry->source) continue;
+    if (!entry->in_memory) continue;
     const PackedMatrix& m = entry->weight.first;
     const size_t panel = quant::panel_bytes(m.format, m.columns);
     for (size_t expert = 0; expert < entry->weight.experts; ++expert) {
-      const uint8_t* data = memory_.data() + entry->offset + expert * m.bytes();
+      const uint8_t* data = memory_.data() + entry->offset + expert * entry->weight.stride;
       for (const auto& [node, part] : cpu::split_by_node(m.panels(), nodes)) {
+        const size_t bytes = (part.end - part.begin) * panel;
         // A node that may not be used leaves the choice to the kernel.
-        cpu::prefer_node(data + part.begin * panel, (part.end - part.begin) * panel, node);
+        cpu::prefer_node(data + part.begin * panel, bytes, node);
+        node_bytes_[node] += bytes;
       }
     }
   }
@@ -105,35 +149,32 @@ void WeightStore::place(const std::vector<int>& nodes) {
 
 void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::ReadQueue* queue,
                        const std::function<void(size_t, size_t)>& progress) {
-  size_t stored = 0;
-  for (const uint32_t index : stored_) {
-    if (streaming_) stored += round_up(file_->stored()[index].bytes, io::kReadAlign);
-  }
-  // Packed panels first, then stored tensors in their order.
-  memory_ = AlignedBuffer(round_up(packed_bytes_, io::kReadAlign) + stored, "the packed weights");
+  mapped_ = nodes.empty() && !queue;
+  if (!mapped_ && !queue) copy_packed();
+  memory_ = AlignedBuffer(lay_out(queue != nullptr), "the packed weights");
   if (!nodes.empty()) place(nodes);
   backing_ = std::make_unique<Backing>(memory_.data(), memory_.size(), pool.size());
   for (auto& entry : declared_) {
-    if (entry->source) entry->weight.first.data = memory_.data() + entry->offset;
+    if (entry->in_memory) entry->weight.first.data = memory_.data() + entry->offset;
   }
   if (queue) read_stored(*queue, progress);
   pack_all(pool, progress);
   backing_->finish();
   // Without swap it would stay anyway; where the limit does not allow it, it may be swapped.
   if (streaming_) io::lock(memory_.data(), memory_.size());
-  // The source of what was packed is not needed again, nor are the pages that show it.
-  for (const auto& entry : declared_) {
-    if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
-  }
   for (const uint32_t index : stored_) {
     if (file_->stored()[index].n_dims == 2) experts::check_records(*file_, index);
+  }
+  // The source of what was packed or copied is not needed again, nor are the pages that show it.
+  for (const auto& entry : declared_) {
+    if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
   }
 }
 
 // Past the page cache, at the speed of the drive.
 void WeightStore::read_stored(io::ReadQueue& queue,
                               const std::function<void(size_t, size_t)>& progress) {
-  size_t at = round_up(packed_bytes_, io::kReadAlign), done = 0;
+  size_t done = 0;
   for (const uint32_t index : stored_) {
     const gguf::TensorInfo& tensor = file_->stored()[index];
     if (tensor.offset % io::kReadAlign != 0) {
@@ -142,18 +183,12 @@ void WeightStore::read_stored(io::ReadQueue& queue,
                       gguf::printable(tensor.name) +
                       "' does not begin on a page; convert the model again");
     }
-    const size_t bytes = round_up(tensor.bytes, io::kReadAlign);
     queue.read({.tag = index,
                 .file = static_cast<uint32_t>(tensor.shard),
                 .offset = tensor.offset,
-                .bytes = bytes,
+                .bytes = round_up(tensor.bytes, io::kReadAlign),
                 .needed = tensor.bytes,
-                .out = memory_.data() + at});
-    for (auto& entry : declared_) {
-      if (!entry->packed || entry->packed->stored != index) continue;
-      entry->weight.first.data = memory_.data() + at + entry->packed->offset;
-    }
-    at += bytes;
+                .out = memory_.data() + stored_at_[index]});
   }
   std::array<io::Finished, 16> finished;
   while (!queue.idle()) {
@@ -168,7 +203,7 @@ void WeightStore::read_stored(io::ReadQueue& queue,
 
 void WeightStore::pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
   const std::vector<Job> all = jobs();
-  std::atomic<size_t> next{0}, done{streaming_ ? stored_bytes_ : 0}, ahead{0};
+  std::atomic<size_t> next{0}, done{mapped_ ? 0 : stored_bytes_}, ahead{0};
   std::mutex lock;
   std::exception_ptr given_up;
   pool.run([&](int thread) {

@@ -62,6 +62,7 @@ class Program {
   const std::vector<kv::LayerShape>& layers() const { return layers_; }
   const BufferPlan& buffers() const { return buffers_; }
   WeightStore& weights() { return weights_; }
+  const WeightStore& weights() const { return weights_; }
   size_t vocab() const { return vocab_; }
   size_t token_limit() const { return token_limit_; }  // ids are below it
   size_t max_rows() const { return max_rows_; }

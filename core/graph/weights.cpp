@@ -118,6 +118,7 @@ const PackedExperts& WeightStore::declare(const WeightRef& ref, const Source& so
     need_raw(*source.tensor, user);
     entry->source = source.tensor->data + source.row_begin * source.row_bytes;
     entry->row_stride = source.row_bytes;
+    entry->in_memory = true;
     entry->offset = packed_bytes_;
     packed_bytes_ += round_up(entry->weight.first.bytes() * experts, 64);
   }

@@ -1,9 +1,11 @@
 // Weights as operators use them: matrices packed into panels, vectors as floats. Built once at
-// load; packing runs on all threads. Of a converted file the panels are used where they lie.
+// load; packing runs on all threads. Of a converted file the panels are used where they lie, but on
+// several NUMA nodes, where they are copied to the memory of the node that reads them.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -95,14 +97,16 @@ class WeightStore {
   const std::set<std::string>& used_raw() const { return used_raw_; }
 
   // Packs everything declared that the file does not hold packed, and reads the rest.
-  // `nodes`: the NUMA node of each thread, whose share of every matrix is then packed there;
-  // empty: memory is the same to all. `progress(done, total)` is called from this thread now and
+  // `nodes`: the NUMA node of each thread, whose share of every matrix is then put there; empty:
+  // memory is the same to all. `progress(done, total)` is called from this thread now and
   // then and may throw to give up.
-  // `queue` reads what lies packed in the file, where experts are streamed.
+  // `queue`, where experts are streamed, reads what lies packed in the file past the page cache.
   void load(ThreadPool& pool, const std::vector<int>& nodes, io::ReadQueue* queue,
             const std::function<void(size_t, size_t)>& progress);
   // The pages of what was packed; after load().
   Backing& backing() { return *backing_; }
+  // Bytes of matrices that were put on each node; none where memory is the same to all.
+  const std::map<int, size_t>& node_bytes() const { return node_bytes_; }
 
  private:
   struct Declared {
@@ -111,10 +115,11 @@ class WeightStore {
     const gguf::TensorInfo* tensor = nullptr;
     const gguf::PackedWeight* packed = nullptr;  // as it lies in a converted file
     bool streamed = false;                       // experts that stay in the file
-    // Where it must be packed; a weight that lies packed in the file has its data at once.
+    // Of the file, where it must be packed or copied; nullptr: it stays there, or is read.
     const uint8_t* source = nullptr;
-    size_t row_stride = 0;
-    size_t offset = 0;  // in memory_
+    size_t row_stride = 0;  // of what must be packed
+    bool in_memory = false;
+    size_t offset = 0;  // in memory_, if there
   };
   struct Job {
     const Declared* weight = nullptr;  // nullptr: pages of a stored tensor
@@ -132,7 +137,11 @@ class WeightStore {
   const PackedExperts& declare(const WeightRef& ref, const Source& source, const std::string& user,
                                size_t experts);
   std::vector<Job> jobs();
+  static std::span<const uint8_t> source_of(const Declared& weight, size_t expert, size_t begin,
+                                            size_t end);
   void run(const Job& job, int thread);
+  void copy_packed();
+  size_t lay_out(bool read);
   void place(const std::vector<int>& nodes);
   void read_stored(io::ReadQueue& queue, const std::function<void(size_t, size_t)>& progress);
   void pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
@@ -143,9 +152,12 @@ class WeightStore {
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
   bool streaming_;
   std::vector<experts::Layer> expert_layers_;
-  std::set<uint32_t> stored_;  // tensors of a converted file that are used, by index
+  std::set<uint32_t> stored_;             // tensors of a converted file that are used, by index
+  std::map<uint32_t, size_t> stored_at_;  // where in memory_ they are read to, if they are
   std::set<std::string> used_raw_;
+  bool mapped_ = true;  // what lies packed in the file is used there
   size_t packed_bytes_ = 0, stored_bytes_ = 0;
+  std::map<int, size_t> node_bytes_;
   AlignedBuffer memory_;
   std::unique_ptr<Backing> backing_;  // of memory_; set by load
 };

@@ -5,8 +5,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
-#include <cstring>
-
+#include "kernels/bf16_dot_unit.h"
 #include "kernels/isa_tables.h"
 #include "kernels/linear_bf16_dot.h"
 
@@ -15,8 +14,8 @@ namespace {
 
 Table with_bf16_dot() {
   Table table = *avx512_table();
-  table.isa = Isa::Avx512Bf16;
-  table.matmul[static_cast<size_t>(Format::BF16)] = Matmul<Bf16DotKernel>::run;
+  table.isa = Isa::Bf16Dot;
+  table.matmul[static_cast<size_t>(Format::BF16)] = bf16_dot_matmul<Bf16DotUnit>;
   return table;
 }
 

@@ -11,6 +11,8 @@ const Table* avx_vnni_table();
 const Table* avx_vnni_model_table();
 const Table* avx512_table();
 const Table* avx512_bf16_table();
+const Table* amx_bf16_table();
+const Table* bf16_dot_model_table();
 const Table* amx_table();
 const Table* amx_model_table();
 

@@ -16,9 +16,10 @@ const char* isa_name(Isa isa) {
     case Isa::AvxVnni: return "avx_vnni";
     case Isa::Avx512: return "avx512";
     case Isa::Amx: return "amx";
-    case Isa::Avx512Bf16: return "bf16_dot";
+    case Isa::Bf16Dot: return "bf16_dot";
     case Isa::AvxVnniModel: return "avx_vnni_model";
     case Isa::AmxModel: return "amx_model";
+    case Isa::Bf16DotModel: return "bf16_dot_model";
   }
   return "";
 }
@@ -29,13 +30,17 @@ const Table* table(Isa isa) {
   if (isa == Isa::Amx) {
     return features.amx_int8 && cpu::request_tiles() ? amx_table() : nullptr;
   }
-  if (isa == Isa::Avx512Bf16) return features.avx512_bf16 ? avx512_bf16_table() : nullptr;
+  if (isa == Isa::Bf16Dot) {
+    if (features.amx_bf16 && cpu::request_tiles()) return amx_bf16_table();
+    return features.avx512_bf16 ? avx512_bf16_table() : nullptr;
+  }
   if (isa == Isa::Avx512) return features.avx512 ? avx512_table() : nullptr;
   if (isa == Isa::AvxVnni) return features.avx_vnni ? avx_vnni_table() : nullptr;
   if (isa == Isa::AvxVnniModel) return features.avx2 ? avx_vnni_model_table() : nullptr;
   if (isa == Isa::Avx2) return features.avx2 ? avx2_table() : nullptr;
 #endif
   if (isa == Isa::AmxModel) return amx_model_table();
+  if (isa == Isa::Bf16DotModel) return bf16_dot_model_table();
   return isa == Isa::Scalar ? scalar_table() : nullptr;
 }
 

@@ -14,11 +14,25 @@ using quant::ActivationKind;
 using quant::Format;
 using quant::kFormatCount;
 
-// Worst first up to Amx; the others run only by name. Avx512Bf16 rounds otherwise; models compute
-// in other instructions what their units do, for tests on machines without these.
-enum class Isa : uint8_t { Scalar, Avx2, AvxVnni, Avx512, Amx, Avx512Bf16, AvxVnniModel, AmxModel };
-inline constexpr Isa kIsas[] = {Isa::Scalar, Isa::Avx2,       Isa::AvxVnni,      Isa::Avx512,
-                                Isa::Amx,    Isa::Avx512Bf16, Isa::AvxVnniModel, Isa::AmxModel};
+// Worst first up to Amx; the others run only by name. Models compute in other instructions what
+// their units do, for tests on machines without these. Bf16Dot and its model round otherwise.
+enum class Isa : uint8_t {
+  Scalar,
+  Avx2,
+  AvxVnni,
+  Avx512,
+  Amx,
+  Bf16Dot,
+  AvxVnniModel,
+  AmxModel,
+  Bf16DotModel
+};
+inline constexpr Isa kIsas[] = {Isa::Scalar,       Isa::Avx2,     Isa::AvxVnni,
+                                Isa::Avx512,       Isa::Amx,      Isa::Bf16Dot,
+                                Isa::AvxVnniModel, Isa::AmxModel, Isa::Bf16DotModel};
+inline constexpr bool rounds_to_bf16(Isa isa) {
+  return isa == Isa::Bf16Dot || isa == Isa::Bf16DotModel;
+}
 
 // Activations of `rows` tokens with `columns` values each, prepared for one ActivationKind.
 // Row t starts at: values.. + t * columns (q or f), scales + t * columns / group,

@@ -288,6 +288,13 @@ class Engine:
         """Bytes of weights, buffers, scratch and the reserved KV cache."""
 
     @property
+    def node_bytes(self) -> dict[int, int]:
+        """
+        Bytes of weights, slots of experts among them, whose memory was asked of each NUMA node;
+        empty where it does not matter.
+        """
+
+    @property
     def steps(self) -> int:
         """Steps run so far."""
 

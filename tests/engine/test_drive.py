@@ -6,12 +6,13 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.cpu.recorded import machine
-from zerostall import _core
-from zerostall.engine import drive
+from zerostall import _core, hub
+from zerostall.engine import drive, loader, streaming
 from zerostall.engine.drive import (
     DrivePlace,
     DriveSettings,
@@ -187,3 +188,24 @@ def test_the_thread_that_reads_is_the_first_one_on_the_drives_node(tmp_path):
         zip(placement.cpus, placement.nodes, strict=True)
     )
     assert nearest_first(placement.cpus, placement.nodes, None)[0] == placement.cpus
+
+
+def test_the_core_is_told_the_drives_node_and_reads_there(monkeypatch, tmp_path):
+    placement = machine(tmp_path, "xeon_6338_2s").place()
+    place = DrivePlace(1, [32, 33])
+    for module in (loader, streaming):
+        monkeypatch.setattr(module, "drive_place", lambda path: place)
+    monkeypatch.setattr(_core, "Engine", lambda *positional, **named: named)
+    options = SimpleNamespace(
+        max_batch=8, kv_type="f16", isa=None, streaming=streaming.Streaming(io="pread")
+    )
+    plan = SimpleNamespace(expert_bytes=1 << 24, context=8, kv_tokens=8)
+    model = SimpleNamespace(tape=None)
+    file = _core.GgufFile(hub.resolve("nano"))
+    told = loader.start_engine(file, model, options, placement, plan, None)
+    assert (told["streaming"]["node"], told["streaming"]["cpus"]) == (1, [32, 33])
+    # Thread 0 takes what has been read.
+    assert (told["nodes"][0], told["cpus"][0]) == (1, 32)
+    plan.expert_bytes = None
+    told = loader.start_engine(file, model, options, placement, plan, None)
+    assert (told["nodes"][0], told["streaming"]) == (0, None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 READ = "read_bandwidth_gb_per_s"  # in records
 CACHE = Path("/sys/devices/system/cpu/cpu0/cache")
 # Units of instruction sets that are not named alike, best first.
-UNITS = {"avx_vnni": ("avx_vnni", "avx2"), "amx": ("amx", "avx512"), "bf16_dot": ("avx512",)}
+UNITS = {"avx_vnni": ("avx_vnni", "avx2"), "amx": ("amx", "avx512"), "bf16_dot": ("amx", "avx512")}
 KV_BYTES = {"f16": 2, "f32": 4, "int8": 1}
 KV_SCALE_BYTES = {"int8": 4}  # of each position, head, keys and values
 DRIVE_DEPTH = 8
