@@ -14,8 +14,9 @@ from zerostall import hub
 from zerostall.engine.completion import Chunk, Completion
 from zerostall.engine.generation import Request, check_ids, checked_prompt, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.engine.meter import StreamMeter
 from zerostall.engine.session import Session
-from zerostall.engine.streaming import Streaming, StreamMeter
+from zerostall.engine.streaming import Streaming
 from zerostall.engine.task import Logits
 from zerostall.errors import ClosedError, InvalidRequestError
 from zerostall.sampling import SamplingParams

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from zerostall.engine.task import Task
 
+Ids = npt.NDArray[np.int32]
 # While answers are streamed, a prompt gets so many tokens a step that the step takes at most twice
 # as long as without it.
 GAP_FACTOR = 2.0
@@ -22,6 +26,12 @@ class Part:
     task: Task
     tokens: int
     rows: int  # how many of the last of them have logits that are wanted
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens: the next of the task's."""
+        begin = len(self.task.place.tokens)
+        return self.task.tokens[begin : begin + self.tokens]
 
 
 class Pace:
@@ -88,6 +98,20 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
             parts.append(part)
             rows -= part.rows
     return parts
+
+
+def arrays(parts: Sequence[Part]) -> tuple[Ids, Ids, Ids]:
+    """A step as the core takes it: tokens, the sequence of each, and which have logits."""
+    tokens: list[int] = []
+    sequences: list[int] = []
+    rows: list[int] = []
+    for part in parts:
+        sequence = part.task.place.sequence
+        assert sequence is not None
+        tokens += part.ids
+        sequences += [sequence] * part.tokens
+        rows += range(len(tokens) - part.rows, len(tokens))
+    return np.asarray(tokens, np.int32), np.asarray(sequences, np.int32), np.asarray(rows, np.int32)
 
 
 def _part(task: Task, tokens: int, rows: int) -> Part:

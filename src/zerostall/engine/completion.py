@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
@@ -68,6 +68,11 @@ class StreamTimings:
     read_ms: float
     major_faults: int
 
+    def __add__(self, other: StreamTimings) -> StreamTimings:
+        """Both together, of answers to one request."""
+        names = [field.name for field in fields(self)]
+        return StreamTimings(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
     @property
     def hit_rate(self) -> float:
         """Part of the demands that found the expert in memory; 0 when there were none."""
@@ -105,8 +110,9 @@ class Timings:
     `prompt_tokens` counts the tokens computed for the prompt: fewer than `Usage.prompt_tokens`
     when a chat reuses what the last turn left in the cache. `predicted_ms` runs from the end of
     the prompt to the last token, so the first predicted token, whose logits the prompt gives,
-    costs only its sampling. `streaming` is there when experts were read as they were needed; it
-    counts what the whole model did meanwhile, other requests included.
+    costs only its sampling. `streaming` is there when experts were read as they were needed: this
+    request's share of what the steps took that it was in, divided by the tokens that each request
+    had in them. The shares of all requests are whole numbers whose sum is what the model did.
     """
 
     load_ms: float

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zerostall.engine import meter
 from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from zerostall.engine.session import Session
 from zerostall.engine.task import Logits, Task
@@ -156,7 +157,6 @@ def generate(
     Times begin with the first step. The engine goes on while the consumer is at work, but not
     further than AHEAD tokens; waiting for a slower one does not count.
     """
-    meter = session.meter()
     task = Generation(session, request, tokenizer)
     text = _TextOut(tokenizer, request.params.stop)
     count = 0
@@ -176,8 +176,9 @@ def generate(
             piece += text.finish()
             assert task.kept is not None
             computed = len(request.prompt) - task.kept
+            streaming = meter.timings(task.streamed) if task.streamed else None
             timings = Timings(
-                load_ms, computed, event.prompt_ms, count, event.predicted_ms, meter.read()
+                load_ms, computed, event.prompt_ms, count, event.predicted_ms, streaming
             )
             usage = Usage(len(request.prompt), count)
             yield Chunk(piece, ids, reason, logprobs, usage, timings, request.seed)

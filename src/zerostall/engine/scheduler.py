@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zerostall.engine.batching import Pace, Part, compose
+from zerostall.engine.batching import Pace, Part, arrays, compose
+from zerostall.engine.meter import Ledger
 from zerostall.engine.streaming import Demand
 from zerostall.engine.task import Place, Task
 from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
@@ -53,6 +54,7 @@ class Scheduler:
         self._places: list[Place] = []  # those with a sequence in the engine
         self._batch: list[Part] = []  # of the step under way
         self._pace = Pace()
+        self._ledger = Ledger(engine.stream_stats())
         self._clock = 0
         self.preempted = 0  # tasks that lost their memory and were computed again
         self.vocab_size = engine.vocab_size
@@ -253,23 +255,9 @@ class Scheduler:
     def _step(self) -> None:
         """Run the step chosen and hand out what it gave."""
         batch = self._batch
-        tokens: list[int] = []
-        sequences: list[int] = []
-        rows: list[int] = []
-        for part in batch:
-            place = part.task.place
-            begin = len(place.tokens)
-            tokens += part.task.tokens[begin : begin + part.tokens]
-            assert place.sequence is not None
-            sequences += [place.sequence] * part.tokens
-            rows += range(len(tokens) - part.rows, len(tokens))
         begun = time.perf_counter()
         try:
-            logits = self.engine.step(
-                np.asarray(tokens, np.int32),
-                np.asarray(sequences, np.int32),
-                np.asarray(rows, np.int32),
-            )
+            logits = self.engine.step(*arrays(batch))
             if self._trace is not None:
                 self._trace(self.engine.take_trace())
         except CancelledError:
@@ -282,13 +270,14 @@ class Scheduler:
             return
         self._batch = []  # too late to interrupt it
         answers = sum(part.tokens == part.rows == 1 for part in batch)
-        self._pace.note(answers, len(tokens) - answers, time.perf_counter() - begun)
+        prompts = sum(part.tokens for part in batch) - answers
+        self._pace.note(answers, prompts, time.perf_counter() - begun)
+        self._ledger.charge(batch, self.engine.stream_stats())
         self._clock += 1
         done = 0
         for part in batch:
             place = part.task.place
-            begin = len(place.tokens)
-            place.tokens += part.task.tokens[begin : begin + part.tokens]
+            place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
             self._hand_out(part.task, logits[done : done + part.rows])

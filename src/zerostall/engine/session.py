@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from zerostall.engine.scheduler import Scheduler
-from zerostall.engine.streaming import StreamMeter
 from zerostall.engine.task import Logits, Place, Scoring, Task
 from zerostall.errors import ClosedError, InvalidRequestError
 
@@ -57,10 +56,6 @@ class Session:
         if task is not None:
             task.fail(_cancelled())
             self._scheduler.stop(task)
-
-    def meter(self) -> StreamMeter:
-        """Counts what streaming experts takes from now on."""
-        return StreamMeter(self._scheduler)
 
     @property
     def tokens(self) -> list[int]:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class Task(ABC):
         self.alone = False  # a step with others failed: the next one shows whose fault it was
         self.paused = False
         self.finished = False
+        self.streamed: Mapping[str, int] = {}  # its share of what streaming experts took
         self._ahead = ahead
         self._clock = 0.0
         self._stopped = threading.Event()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from zerostall.engine.completion import Chunk, FinishReason, StreamTimings, TokenLogprob, Usage
 from zerostall.serve.output import OutputParser, Part
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
@@ -22,7 +22,7 @@ class Totals:
         self._prompts: dict[int, int] = {}
         self._completion = 0
         self._cached = 0
-        self._last: Timings | None = None
+        self._streaming: StreamTimings | None = None
         self._timings = [0.0] * 4
 
     def add(self, prompt: int, chunk: Chunk, *, scored: bool = False) -> None:
@@ -47,7 +47,9 @@ class Totals:
             )
         ):
             self._timings[i] += value
-        self._last = timings
+        if timings.streaming is not None:
+            had = self._streaming
+            self._streaming = timings.streaming if had is None else had + timings.streaming
 
     def usage(self) -> dict[str, Any]:
         """As OpenAI has it; a prompt with several answers counts once."""
@@ -73,8 +75,8 @@ class Totals:
                 f"{name}_per_token_ms": ms / count if count else 0.0,
                 f"{name}_per_second": 1e3 * count / ms if ms > 0 else 0.0,
             }
-        if self._last is not None and self._last.streaming is not None:
-            record["streaming"] = self._last.streaming.to_dict()
+        if self._streaming is not None:
+            record["streaming"] = self._streaming.to_dict()
         return record
 
     @property
