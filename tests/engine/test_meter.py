@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 
@@ -11,7 +12,6 @@ from tests.engine.running import Greedy, idle
 from zerostall.engine.batching import Part
 from zerostall.engine.meter import Ledger, StreamMeter, timings
 from zerostall.engine.scheduler import Scheduler
-from zerostall.engine.session import Session
 from zerostall.engine.task import Place
 
 SUMMED = ("hits", "shadow_hits", "misses", "speculated", "wasted", "predicted", "foreseen")
@@ -79,15 +79,15 @@ class Counting(FakeEngine):
 def test_the_shares_of_requests_that_share_steps_are_together_what_was_counted(requests):
     engine = Counting()
     scheduler = Scheduler(engine)
+    engine.hold = threading.Event()  # until all are there
     meter = StreamMeter(scheduler)
-    sessions = [Session(scheduler) for _ in range(requests)]
-    tasks = [
-        Greedy(session.place, [i + 1] * (3 + 7 * i), 20, ahead=4)
-        for i, session in enumerate(sessions)
-    ]
-    runs = [session.run(task) for session, task in zip(sessions, tasks, strict=True)]
-    while any([next(run, None) is not None for run in runs]):
-        pass
+    tasks = [Greedy(Place(), [i + 1] * (3 + 7 * i), 20) for i in range(requests)]
+    for task in tasks:
+        scheduler.submit(task)
+    engine.hold.set()
+    for task in tasks:
+        while task.take() is not None:
+            pass
     idle(scheduler)
     shared = sum(len(step) > 1 for step in engine.steps)
     assert (shared > 0) is (requests > 1)

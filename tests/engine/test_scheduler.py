@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 
@@ -86,6 +87,23 @@ def test_answers_go_on_while_a_long_prompt_comes_in():
     assert users.wait() == {"stream": expected([1], 40), "long": expected([2] * 100, 1)}
     shared = [step for step in engine.steps if 2 in step]
     assert all(step[1] == (1, 1) for step in shared)
+
+
+def test_without_a_limit_a_long_prompt_takes_as_few_steps_as_alone():
+    taken = {}
+    for factor in (1.0, math.inf):
+        engine = FakeEngine()
+        hold = held(engine)
+        users = Users(Scheduler(engine, gap_factor=factor))
+        users.ask("stream", [1], 200)
+        engine.began.acquire()
+        users.ask("long", [2] * 140, 1)
+        hold.set()
+        assert users.wait() == {"stream": expected([1], 200), "long": expected([2] * 140, 1)}
+        taken[factor] = sum(2 in step for step in engine.steps)
+    # 7 of the 8 tokens of a step are the prompt's.
+    assert taken[math.inf] == 20
+    assert taken[1.0] > 20
 
 
 def test_the_cache_is_looked_up_before_a_prompt_is_computed():

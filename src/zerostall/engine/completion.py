@@ -145,6 +145,26 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class PromptProgress:
+    """How far a prompt is computed.
+
+    Attributes:
+        total: tokens of the prompt.
+        cached: of them, found in the cache.
+        processed: of them, done: those in the cache and those computed.
+        time_ms: since its first step could begin.
+        remaining_ms: an estimate, by the speed so far, before that by what earlier steps have
+            cost; None before anything was measured. Requests that come later are not foreseen.
+    """
+
+    total: int
+    cached: int
+    processed: int
+    time_ms: float
+    remaining_ms: float | None
+
+
+@dataclass(frozen=True)
 class Chunk:
     """One token of a stream and the text that it completes.
 

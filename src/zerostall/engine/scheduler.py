@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zerostall.engine.batching import Pace, Part, arrays, compose
+from zerostall.engine.batching import GAP_FACTOR, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
 from zerostall.engine.streaming import Demand
 from zerostall.engine.task import Place, Task
@@ -37,9 +37,15 @@ class Scheduler:
     Args:
         engine: the core's, nobody else's from now on while tasks run.
         trace: called after each step with what it demanded, if the engine was told to trace.
+        gap_factor: as for Pace.
     """
 
-    def __init__(self, engine: Engine, trace: Callable[[list[Demand]], None] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        trace: Callable[[list[Demand]], None] | None = None,
+        gap_factor: float = GAP_FACTOR,
+    ) -> None:
         self._engine: Engine | None = engine
         self._trace = trace
         self._lock = threading.Lock()
@@ -53,7 +59,7 @@ class Scheduler:
         self._tasks: list[Task] = []  # in order of arrival
         self._places: list[Place] = []  # those with a sequence in the engine
         self._batch: list[Part] = []  # of the step under way
-        self._pace = Pace()
+        self._pace = Pace(gap_factor)
         self._ledger = Ledger(engine.stream_stats())
         self._clock = 0
         self.preempted = 0  # tasks that lost their memory and were computed again
@@ -246,6 +252,12 @@ class Scheduler:
             task.kept = len(place.tokens)
             task.begin()
         task.placed = True
+        self._advance(task)
+
+    def _advance(self, task: Task) -> None:
+        if task.watched:
+            answers = any(other.remaining == 1 for other in self._tasks if other is not task)
+            task.advance(self._pace.prompt_ms(task.remaining, answers))
 
     def _truncate(self, place: Place, length: int) -> None:
         if place.sequence is not None and length < len(place.tokens):
@@ -280,6 +292,7 @@ class Scheduler:
             place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
+            self._advance(part.task)
             self._hand_out(part.task, logits[done : done + part.rows])
             done += part.rows
 

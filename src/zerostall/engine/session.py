@@ -104,7 +104,7 @@ class Session:
             self._task = None
             self._scheduler.stop(task)
 
-    def score(self, tokens: Sequence[int], start: int = 0) -> Iterator[Logits]:
+    def score(self, tokens: Sequence[int], start: int = 0, priority: int = 0) -> Iterator[Logits]:
         """Logits after each token from position `start` on, in blocks [rows, vocab].
 
         Blocks follow the engine's limits, so a caller that reduces each block needs memory for
@@ -112,7 +112,7 @@ class Session:
         """
         if start >= len(tokens):
             return
-        yield from self.run(Scoring(self.place, tokens, start))
+        yield from self.run(Scoring(self.place, tokens, start, priority))
 
 
 def _cancelled() -> ClosedError:

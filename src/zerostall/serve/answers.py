@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.completion import Chunk, FinishReason, StreamTimings, TokenLogprob, Usage
+from zerostall.engine.completion import (
+    Chunk,
+    FinishReason,
+    PromptProgress,
+    StreamTimings,
+    TokenLogprob,
+    Usage,
+)
 from zerostall.serve.output import OutputParser, Part
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
@@ -100,7 +107,20 @@ class Piece:
     """What a chunk of one answer added, and how the answer ended if it did."""
 
     parts: list[Part]
-    reason: FinishReason | None
+    reason: FinishReason | None = None
+    progress: dict[str, Any] | None = None  # of the prompt; there is nothing else then
+
+
+def shown_progress(progress: PromptProgress) -> dict[str, Any]:
+    """By the names of llama.cpp's server, and what is left of it."""
+    left = progress.remaining_ms
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(progress.time_ms),
+        "remaining_ms": None if left is None else round(left),
+    }
 
 
 class Single:
@@ -128,9 +148,13 @@ class Single:
     async def pieces(self, run: Run) -> AsyncIterator[Piece | None]:
         """What came, as it comes; None is a sign of life."""
         async for item in run.items(self._silence_s):
-            if item is None or item.chunk is None:
+            if item is None:
                 yield None
                 continue
+            if item.progress is not None:
+                yield Piece([], progress=shown_progress(item.progress))
+                continue
+            assert item.chunk is not None
             chunk = item.chunk
             self._tokens += chunk.token_ids
             self.totals.add(0, chunk)

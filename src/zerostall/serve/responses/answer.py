@@ -64,6 +64,11 @@ class Answer:
                 if piece is None:
                     yield None
                     continue
+                if piece.progress is not None:
+                    response = self._response("in_progress")
+                    event = {"type": "response.in_progress", "response": response}
+                    yield self._event(event | {"prompt_progress": piece.progress})
+                    continue
                 for part in piece.parts:
                     for event in self._items.add(part):
                         yield self._event(event)
@@ -100,12 +105,14 @@ class Answer:
 
     def _response(self, status: str) -> dict[str, Any]:
         cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        ended = status != "in_progress"
         return {
             **self._frame,
             "status": status,
             "incomplete_details": cut,
             "output": [dict(item) for item in self._items.items],
-            "usage": None if status == "in_progress" else self._usage(),
+            "usage": self._usage() if ended else None,
+            **({"timings": self._single.totals.timings()} if ended else {}),
         }
 
     def _usage(self) -> dict[str, Any]:

@@ -56,4 +56,4 @@ def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
     limit = conversation.room(llm, body.max_output_tokens, body.max_tokens)
     params = body.sampling(0, limit, None, form)
     check_params(llm, prompt.tokens, params, form)
-    return Job(0, prompt.tokens, params)
+    return body.job(0, prompt.tokens, params)
