@@ -36,7 +36,7 @@ FORM = [
 HELD = ["json_schema", "grammar", "regex", "parallel_tool_calls", "chat_template_kwargs"]
 BLOCKS = ["messages", "system", "tools", "tool_choice", "thinking", "output_config"]
 ITEMS = ["input", "instructions", "tools", "tool_choice", "text", "reasoning", "metadata"]
-ITEMS += ["max_output_tokens", "previous_response_id", "background", "top_logprobs"]
+ITEMS += ["max_output_tokens", "previous_response_id", "background", "top_logprobs", "include"]
 FIELDS = {
     "/v1/completions": [*SAMPLING, *FORM, *HELD[:3], "prompt", "echo", "suffix", "best_of"],
     "/v1/chat/completions": [*FORM, *HELD, "messages", "tools", "tool_choice", "top_logprobs"],

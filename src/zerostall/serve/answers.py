@@ -108,6 +108,7 @@ class Piece:
 
     parts: list[Part]
     reason: FinishReason | None = None
+    logprobs: Sequence[TokenLogprob] = ()  # of its tokens, unless they are reasoning
     progress: dict[str, Any] | None = None  # of the prompt; there is nothing else then
 
 
@@ -160,11 +161,13 @@ class Single:
             self.totals.add(0, chunk)
             before = self._parser.thinking
             parts = self._parser.push(chunk.text)
+            logprobs = shown_logprobs(self._llm, chunk)
             if before or self._parser.thinking:
                 self.reasoned += len(chunk.token_ids)
+                logprobs = []
             if chunk.finish_reason is not None:
                 parts += self._parser.finish()
-            yield Piece(parts, chunk.finish_reason)
+            yield Piece(parts, chunk.finish_reason, logprobs)
 
     def stopped_by(self) -> str | None:
         """Which of the stop strings ended the text, if one did."""
@@ -186,14 +189,16 @@ def shown_logprobs(llm: LLM, chunk: Chunk) -> list[TokenLogprob]:
 
 def chat_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
     """In the form of chats."""
-    return {
-        "content": [
-            _chat_token(llm, entry.token_id, entry.logprob)
-            | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
-            for entry in entries
-        ],
-        "refusal": None,
-    }
+    return {"content": text_logprobs(llm, entries), "refusal": None}
+
+
+def text_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Of each token, in the form that chats and responses have."""
+    return [
+        _chat_token(llm, entry.token_id, entry.logprob)
+        | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
+        for entry in entries
+    ]
 
 
 def _chat_token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:
