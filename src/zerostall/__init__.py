@@ -42,6 +42,7 @@ __all__ = [
     "ModelFormatError",
     "ModelNotFoundError",
     "OutOfBudgetError",
+    "PromptProgress",
     "SamplingParams",
     "StateFileError",
     "StorageError",
@@ -56,6 +57,7 @@ _HOMES = {
     "SamplingParams": "sampling",
     "Chunk": "engine.completion",
     "Completion": "engine.completion",
+    "PromptProgress": "engine.completion",
     "Streaming": "engine.streaming",
 }
 

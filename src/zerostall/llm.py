@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zerostall import hub
+from zerostall.engine.batching import GAP_FACTOR
 from zerostall.engine.completion import Chunk, Completion
-from zerostall.engine.generation import Request, check_ids, checked_prompt, generate, prepare
+from zerostall.engine.generation import (
+    Request,
+    Watcher,
+    check_ids,
+    checked_prompt,
+    generate,
+    prepare,
+)
 from zerostall.engine.loader import Loaded, Options, load
+from zerostall.engine.meter import StreamMeter
 from zerostall.engine.session import Session
-from zerostall.engine.streaming import Streaming, StreamMeter
+from zerostall.engine.streaming import Streaming
 from zerostall.engine.task import Logits
 from zerostall.errors import ClosedError, InvalidRequestError
 from zerostall.sampling import SamplingParams
@@ -62,6 +72,9 @@ class LLM:
         streaming: how experts are read where the model does not fit into memory; None:
             Streaming().
         experts: how many experts each token uses, fewer than the model says: faster, and lossy.
+        gap_factor: while answers are streamed, how many times as long a step may take for the
+            prompts that come in beside them, at least 1: more makes prompts faster and the
+            streamed tokens slower. float("inf"): prompts come first, at full speed.
         progress: called while loading with the fraction done, 0 to 1.
 
     Raises:
@@ -85,10 +98,12 @@ class LLM:
         pin: bool | None = None,
         streaming: Streaming | None = None,
         experts: int | None = None,
+        gap_factor: float = GAP_FACTOR,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        streaming = streaming or Streaming()
         options = Options(
-            threads, ctx, ram, kv_type, isa, max_batch, pin, streaming or Streaming(), experts
+            threads, ctx, ram, kv_type, isa, max_batch, pin, streaming, experts, gap_factor
         )
         self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
 
@@ -127,6 +142,7 @@ class LLM:
         *,
         session: Session | None = None,
         priority: int = 0,
+        progress: Watcher | None = None,
     ) -> Iterator[Chunk]:
         """Complete a prompt token by token; arguments and errors as for generate().
 
@@ -134,10 +150,11 @@ class LLM:
         engine is at most 16 tokens ahead of whoever takes them. With a `session` (from
         open_session()) a prompt that begins like its last one computes only the rest, and another
         thread can cancel() it, also while the prompt is computed. Of calls at the same time those
-        with a lower `priority` go first.
+        with a lower `priority` go first. `progress` is called with a PromptProgress as pieces of
+        the prompt are computed, in the thread that iterates.
         """
         request = self._request(self.encode_prompt(prompt), params, COMPLETION_TOKENS, priority)
-        return self._run(request, session)
+        return self._run(request, session, progress)
 
     def chat(
         self,
@@ -173,6 +190,7 @@ class LLM:
         variables: Mapping[str, Any] | None = None,
         session: Session | None = None,
         priority: int = 0,
+        progress: Watcher | None = None,
     ) -> Iterator[Chunk]:
         """Answer a conversation token by token; arguments as for chat() and stream().
 
@@ -180,7 +198,7 @@ class LLM:
         what is new gets computed.
         """
         prompt = self.encode_chat(messages, tools, variables)
-        return self._run(self._request(prompt, params, UNLIMITED, priority), session)
+        return self._run(self._request(prompt, params, UNLIMITED, priority), session, progress)
 
     def tokenize(
         self, text: str, add_special: bool = True, parse_special: bool = False
@@ -274,26 +292,7 @@ class LLM:
         """The text that the model's template makes of a conversation; errors as for chat()."""
         from zerostall.text import chat
 
-        if not messages:
-            raise InvalidRequestError("messages is empty; give at least one message")
-        switches = dict(variables or {})
-        chat.check_variables(switches)
-        tokenizer = self.tokenizer
-        template = tokenizer.template_for(tools)
-        if template is None:
-            raise InvalidRequestError(
-                f"{self.loaded.path.name} has no chat template: it is a base model; "
-                "complete plain text instead (generate(), or `zerostall run`)"
-            )
-        return chat.render(
-            template,
-            [dict(message) for message in messages],
-            tools=None if tools is None else [dict(tool) for tool in tools],
-            add_generation_prompt=True,
-            bos=tokenizer.bos_token,
-            eos=tokenizer.eos_token,
-            **switches,
-        )
+        return chat.prompt(self.tokenizer, self.loaded.path.name, messages, tools, variables)
 
     @property
     def bos_id(self) -> int | None:
@@ -372,13 +371,13 @@ class LLM:
 
         return Grammars(self.tokenizer)
 
-    def _run(self, request: Request, session: Session | None = None) -> Iterator[Chunk]:
+    def _run(
+        self, request: Request, session: Session | None, progress: Watcher | None
+    ) -> Iterator[Chunk]:
         loaded = self.loaded
-        if session is not None:
-            yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
-            return
-        with Session(loaded.scheduler) as session:
-            yield from generate(session, request, loaded.tokenizer, loaded.load_ms)
+        used = Session(loaded.scheduler) if session is None else nullcontext(session)
+        with used as session:
+            yield from generate(session, request, loaded.tokenizer, loaded.load_ms, progress)
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
         longest = self.architecture.context_length

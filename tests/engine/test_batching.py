@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tests.engine.running import Greedy
@@ -62,6 +64,36 @@ def test_a_prompt_makes_a_step_with_answers_at_most_twice_as_long():
         pace.note(4, 20, 0.100 + 20 * 0.005)
     assert pace.prompt_tokens(512) == pytest.approx(20, abs=1)
     assert pace.prompt_tokens(10) == 10
+
+
+@pytest.mark.parametrize(("factor", "tokens"), [(1.0, FEWEST), (1.5, 10), (2.0, 20), (6.0, 100)])
+def test_how_much_a_prompt_may_slow_answers_down_is_a_choice(factor, tokens):
+    pace = Pace(factor)
+    pace.note(4, 0, 0.100)
+    pace.note(0, 20, 20 * 0.005)
+    assert pace.prompt_tokens(512) == pytest.approx(tokens, abs=1)
+
+
+@pytest.mark.parametrize("factor", [math.inf, 1e308])
+def test_without_a_limit_prompts_fill_the_step(factor):
+    pace = Pace(factor)
+    pace.note(4, 0, 0.100)
+    pace.note(0, 20, 20 * 0.005)
+    assert pace.prompt_tokens(512) == 512
+    assert Pace(math.inf).prompt_tokens(512) == 512
+    tasks = [task(1), task(1000)]
+    assert shares(tasks, pace) == [(0, 1, 1), (1, 511, 0)]
+
+
+def test_what_a_prompt_will_take_follows_from_what_steps_have_cost():
+    pace = Pace()
+    assert pace.prompt_ms(100, beside=False) is None
+    pace.note(4, 0, 0.100)
+    pace.note(0, 20, 20 * 0.005)
+    assert pace.prompt_ms(100, beside=False) == pytest.approx(500)
+    # 20 tokens a step beside answers, which take as long again.
+    assert pace.prompt_ms(100, beside=True) == pytest.approx(1000)
+    assert pace.prompt_ms(0, beside=True) == 0
 
 
 def test_a_slow_prompt_goes_on_all_the_same():

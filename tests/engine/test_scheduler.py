@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 
@@ -86,6 +87,23 @@ def test_answers_go_on_while_a_long_prompt_comes_in():
     assert users.wait() == {"stream": expected([1], 40), "long": expected([2] * 100, 1)}
     shared = [step for step in engine.steps if 2 in step]
     assert all(step[1] == (1, 1) for step in shared)
+
+
+# Of the 8 tokens of a step 7 are the prompt's, or 1.
+@pytest.mark.parametrize(("factor", "steps"), [(math.inf, 20), (1.0, 140)])
+def test_how_much_a_prompt_may_slow_streams_down_is_a_choice(factor, steps):
+    engine = FakeEngine()
+    hold = held(engine)
+    scheduler = Scheduler(engine, gap_factor=factor)
+    scheduler._pace.note(1, 0, 1.0)  # so that both costs are known
+    scheduler._pace.note(0, 1, 1.0)
+    users = Users(scheduler)
+    users.ask("stream", [1], 200)
+    engine.began.acquire()
+    users.ask("long", [2] * 140, 1)
+    hold.set()
+    assert users.wait() == {"stream": expected([1], 200), "long": expected([2] * 140, 1)}
+    assert sum(2 in step for step in engine.steps) == steps
 
 
 def test_the_cache_is_looked_up_before_a_prompt_is_computed():

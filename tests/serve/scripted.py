@@ -20,8 +20,8 @@ from zerostall.serve.settings import Settings
 class ScriptedLLM:
     """Answers with `pieces`, one a token; notes what it was asked.
 
-    `silent_until`: no token comes before the request was "cancelled", or the stream was
-    "kept alive" by a comment.
+    `silent_until`: no token comes before the request was "cancelled", the stream was "kept alive"
+    by a comment, or the test has "released" it.
     """
 
     context, vocab_size = 100, 10
@@ -33,7 +33,9 @@ class ScriptedLLM:
         self.loaded = SimpleNamespace(tokenizer=None)
         self.asked: list[tuple[list[dict], list[dict] | None]] = []
         self.kept_alive = threading.Event()
+        self.released = threading.Event()
         self.sessions: list[SimpleNamespace] = []
+        self.priorities: list[int] = []  # of those that began, in their order
 
     def meter(self):
         return SimpleNamespace(read=lambda: None)
@@ -53,13 +55,18 @@ class ScriptedLLM:
     def encode_chat(self, messages, tools, variables=None):
         return [1, 2, 3]
 
-    def stream(self, prompt, params, *, session=None):
+    def stream(self, prompt, params, *, session=None, priority=0, progress=None):
         self.params = params
-        return self._stream(len(prompt), session)
+        return self._stream(len(prompt), session, priority)
 
-    def _stream(self, prompt, session):
+    def _stream(self, prompt, session, priority):
+        self.priorities.append(priority)
         if self.silent_until:
-            awaited = {"kept alive": self.kept_alive, "cancelled": session.cancelled}
+            awaited = {
+                "kept alive": self.kept_alive,
+                "cancelled": session.cancelled,
+                "released": self.released,
+            }
             assert awaited[self.silent_until].wait(HANG_S)
         for i, piece in enumerate(self.pieces):
             if i + 1 < len(self.pieces):

@@ -22,6 +22,17 @@ def test_tickets_start_in_order_as_places_become_free():
     assert (started, gate.running, gate.waiting) == ([0, 1, 3, 4], 0, 0)
 
 
+def test_the_most_urgent_starts_first_and_of_equals_who_came_first():
+    gate, started = Gate(parallel=1, queue=9), []
+    priorities = [0, 0, 5, -1, 0, -1]
+    tickets = [
+        gate.enter(lambda i=i: started.append(i), priority) for i, priority in enumerate(priorities)
+    ]
+    for i in (0, 3, 5, 1, 4, 2):
+        tickets[i].leave()
+    assert started == [0, 3, 5, 1, 4, 2]
+
+
 def test_a_full_queue_is_a_429_that_says_when_to_come_back():
     gate = Gate(parallel=1, queue=1)
     gate.enter(lambda: None)

@@ -23,11 +23,20 @@ BASES = {
 }
 SAMPLING = ["max_tokens", "temperature", "top_p", "top_k", "min_p", "typical_p", "seed", "stop"]
 SAMPLING += ["logit_bias", "stop_token_ids", "presence_penalty", "repetition_penalty", "ignore_eos"]
-FORM = ["n", "stream", "stream_options", "response_format", "model", "logprobs"]
+FORM = [
+    "priority",
+    "return_progress",
+    "n",
+    "stream",
+    "stream_options",
+    "response_format",
+    "model",
+    "logprobs",
+]
 HELD = ["json_schema", "grammar", "regex", "parallel_tool_calls", "chat_template_kwargs"]
 BLOCKS = ["messages", "system", "tools", "tool_choice", "thinking", "output_config"]
 ITEMS = ["input", "instructions", "tools", "tool_choice", "text", "reasoning", "metadata"]
-ITEMS += ["max_output_tokens", "previous_response_id", "background", "top_logprobs"]
+ITEMS += ["max_output_tokens", "previous_response_id", "background", "top_logprobs", "include"]
 FIELDS = {
     "/v1/completions": [*SAMPLING, *FORM, *HELD[:3], "prompt", "echo", "suffix", "best_of"],
     "/v1/chat/completions": [*FORM, *HELD, "messages", "tools", "tool_choice", "top_logprobs"],

@@ -73,6 +73,8 @@ def test_a_port_in_use_is_told():
     [
         (("--parallel", "0"), "parallel is 0"),
         (("--queue", "-1"), "queue is -1"),
+        (("--gap-factor", "0.5"), "gap_factor is 0.5; give at least 1"),
+        (("--gap-factor", "nan"), "gap_factor is nan"),
         (("--port", "70000"), "port is 70000"),
         (("--api-key", ""), "API key is empty"),
         (("--chat-template", "/none"), "--chat-template /none"),

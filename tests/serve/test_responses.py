@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 
 from tests.serve.scripted import ScriptedLLM, talk
 from zerostall import SamplingParams
+from zerostall.serve.output import Text, ToolCall
+from zerostall.serve.responses.output import Items
 
 ASK = {"model": "any", "input": "import sys", "max_output_tokens": 16}
 SEED = {"extra_body": {"seed": 3}}
@@ -64,6 +66,59 @@ def test_a_stream_gives_the_same_as_numbered_events(client, expected):
     assert events[-1].response.output_text == expected.text
 
 
+@pytest.mark.parametrize(
+    ("asked", "alternatives"),
+    [
+        ({"include": ["message.output_text.logprobs"], "top_logprobs": 2}, 2),
+        ({"include": ["message.output_text.logprobs"]}, 0),
+        ({"top_logprobs": 3}, 3),
+    ],
+)
+def test_logprobs_are_the_engines_streamed_or_not(client, llm, asked, alternatives):
+    hello = [{"role": "user", "content": "import sys"}]
+    said = llm.chat(hello, SamplingParams(max_tokens=16, seed=3, logprobs=alternatives))
+    expected = [(entry.logprob, [value for _, value in entry.top]) for entry in said.logprobs]
+    whole = client.responses.create(**ASK, **SEED, **asked)
+    (content,) = whole.output[0].content
+    assert b"".join(bytes(entry.bytes) for entry in content.logprobs).decode() == content.text
+    with client.responses.stream(**ASK, **SEED, **asked) as stream:
+        events = list(stream)
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    (done,) = [event for event in events if event.type == "response.output_text.done"]
+    (last,) = events[-1].response.output[0].content
+    streamed = [entry for delta in deltas for entry in delta.logprobs]
+    for found in (content.logprobs, streamed, done.logprobs, last.logprobs):
+        told = [(e.logprob, [top.logprob for top in e.top_logprobs]) for e in found]
+        assert told == expected
+    assert whole.top_logprobs == alternatives
+
+
+def test_without_being_asked_for_there_are_no_logprobs(client):
+    for asked in ({}, {"include": ["reasoning.encrypted_content"]}, {"top_logprobs": 0}):
+        assert client.responses.create(**ASK, **asked).output[0].content[0].logprobs == []
+
+
+def test_logprobs_are_the_texts_own_not_those_of_the_calls_between():
+    items = Items()
+    events = []
+    for token, parts in (
+        ("a", [Text("content", "a")]),
+        ("<tool", []),
+        ("_call>", [ToolCall("f", "{}")]),
+        ("b", []),
+        ("c", [Text("content", "bc")]),
+    ):
+        items.note([{"token": token}])
+        for part in parts:
+            events += items.add(part)
+    events += items.close()
+    first, _, second = items.items
+    assert first["content"][0]["logprobs"] == [{"token": "a"}]
+    assert second["content"][0]["logprobs"] == [{"token": "b"}, {"token": "c"}]
+    deltas = [e["logprobs"] for e in events if e["type"] == "response.output_text.delta"]
+    assert deltas == [[{"token": "a"}], [{"token": "b"}, {"token": "c"}]]
+
+
 def test_items_and_instructions_become_the_conversation(client, llm):
     items = [
         {"role": "developer", "content": "be short"},
@@ -115,6 +170,8 @@ def test_a_required_call_is_made_and_its_arguments_satisfy_the_schema(client, ch
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"background": True}, "background"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"include": "message.output_text.logprobs"}, "include"),
         ({"temperature": -1}, "temperature"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),

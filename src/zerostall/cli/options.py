@@ -162,6 +162,7 @@ class Loading:
     route_margin: float = 0.0
     check_records: bool = False
     record_states: int = 0
+    gap_factor: float = 2.0
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Loading:
@@ -204,6 +205,7 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
             kv_type=how.kv_type,
             streaming=how.streaming(None if how.trace is None else record),
             experts=how.experts,
+            gap_factor=how.gap_factor,
             progress=progress,
         )
     with llm, record.to(how.trace, llm):

@@ -37,6 +37,14 @@ def main(
     parallel: Annotated[
         int, typer.Option(help="Requests that run at once.", rich_help_panel=Limits)
     ] = 8,
+    gap_factor: Annotated[
+        float,
+        typer.Option(
+            metavar="F",
+            help="How many times as slow new prompts may make streams; inf: any.",
+            rich_help_panel=Limits,
+        ),
+    ] = 2.0,
     queue: Annotated[
         int, typer.Option(help="Requests that may wait; then 429.", rich_help_panel=Limits)
     ] = 64,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from zerostall.engine.task import Task
 
-# While answers are streamed, a prompt gets so many tokens a step that the step takes at most twice
-# as long as without it.
+Ids = npt.NDArray[np.int32]
+# While answers are streamed, prompts get so many tokens a step that the step takes at most so many
+# times as long as without them.
 GAP_FACTOR = 2.0
 FEWEST = 1  # tokens of a prompt in a step, however slow they are
 UNKNOWN = 32  # the same, before anything was measured
@@ -23,11 +28,23 @@ class Part:
     tokens: int
     rows: int  # how many of the last of them have logits that are wanted
 
+    @property
+    def ids(self) -> list[int]:
+        """The tokens: the next of the task's."""
+        begin = len(self.task.place.tokens)
+        return self.task.tokens[begin : begin + self.tokens]
+
 
 class Pace:
-    """What steps have cost: of answers alone, and of each token of a prompt beside them."""
+    """What steps have cost: of answers alone, and of each token of a prompt beside them.
 
-    def __init__(self) -> None:
+    Args:
+        gap_factor: how many times as long a step with answers may take for the prompts in it, at
+            least 1; infinite: as long as it likes.
+    """
+
+    def __init__(self, gap_factor: float = GAP_FACTOR) -> None:
+        self._gap_factor = gap_factor
         self._answers_s = 0.0
         self._token_s = 0.0
 
@@ -41,10 +58,19 @@ class Pace:
 
     def prompt_tokens(self, most: int) -> int:
         """How many tokens of prompts may join a step with answers."""
+        if math.isinf(self._gap_factor):
+            return most
         if self._answers_s == 0.0 or self._token_s == 0.0:
             return min(UNKNOWN, most)
-        fit = int((GAP_FACTOR - 1.0) * self._answers_s / self._token_s)
-        return min(max(FEWEST, fit), most)
+        fit = (self._gap_factor - 1.0) * self._answers_s / self._token_s
+        return most if fit >= most else min(max(FEWEST, int(fit)), most)
+
+    def prompt_ms(self, tokens: int, beside: bool) -> float | None:
+        """What so many tokens of a prompt will take, alone or beside answers, if that is known."""
+        if self._token_s == 0.0:
+            return None
+        answers_s = self._answers_s / self.prompt_tokens(tokens) if beside and tokens else 0.0
+        return 1e3 * tokens * (answers_s + self._token_s)
 
 
 def _blend(old: float, new: float) -> float:
@@ -88,6 +114,20 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
             parts.append(part)
             rows -= part.rows
     return parts
+
+
+def arrays(parts: Sequence[Part]) -> tuple[Ids, Ids, Ids]:
+    """A step as the core takes it: tokens, the sequence of each, and which have logits."""
+    tokens: list[int] = []
+    sequences: list[int] = []
+    rows: list[int] = []
+    for part in parts:
+        sequence = part.task.place.sequence
+        assert sequence is not None
+        tokens += part.ids
+        sequences += [sequence] * part.tokens
+        rows += range(len(tokens) - part.rows, len(tokens))
+    return np.asarray(tokens, np.int32), np.asarray(sequences, np.int32), np.asarray(rows, np.int32)
 
 
 def _part(task: Task, tokens: int, rows: int) -> Part:

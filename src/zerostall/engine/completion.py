@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
@@ -68,6 +68,11 @@ class StreamTimings:
     read_ms: float
     major_faults: int
 
+    def __add__(self, other: StreamTimings) -> StreamTimings:
+        """Both together, of answers to one request."""
+        names = [field.name for field in fields(self)]
+        return StreamTimings(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
     @property
     def hit_rate(self) -> float:
         """Part of the demands that found the expert in memory; 0 when there were none."""
@@ -105,8 +110,9 @@ class Timings:
     `prompt_tokens` counts the tokens computed for the prompt: fewer than `Usage.prompt_tokens`
     when a chat reuses what the last turn left in the cache. `predicted_ms` runs from the end of
     the prompt to the last token, so the first predicted token, whose logits the prompt gives,
-    costs only its sampling. `streaming` is there when experts were read as they were needed; it
-    counts what the whole model did meanwhile, other requests included.
+    costs only its sampling. `streaming` is there when experts were read as they were needed: this
+    request's share of what the steps took that it was in, divided by the tokens that each request
+    had in them. The shares of all requests are whole numbers whose sum is what the model did.
     """
 
     load_ms: float
@@ -136,6 +142,26 @@ class Timings:
         if self.streaming is not None:
             record["streaming"] = self.streaming.to_dict()
         return record
+
+
+@dataclass(frozen=True)
+class PromptProgress:
+    """How far a prompt is computed.
+
+    Attributes:
+        total: tokens of the prompt.
+        cached: of them, found in the cache.
+        processed: of them, done: those in the cache and those computed.
+        time_ms: since its first step could begin.
+        remaining_ms: an estimate, by the speed so far, before that by what earlier steps have
+            cost; None before anything was measured. Requests that come later are not foreseen.
+    """
+
+    total: int
+    cached: int
+    processed: int
+    time_ms: float
+    remaining_ms: float | None
 
 
 @dataclass(frozen=True)

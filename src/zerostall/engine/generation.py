@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from zerostall.engine import meter
+from zerostall.engine.completion import (
+    Chunk,
+    FinishReason,
+    PromptProgress,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 from zerostall.engine.session import Session
 from zerostall.engine.task import Logits, Task
 from zerostall.errors import ContextLengthError, InvalidRequestError
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 
 
 AHEAD = 16  # tokens that may wait for the consumer
+Watcher = Callable[[PromptProgress], None]
 
 
 @dataclass(frozen=True)
@@ -95,9 +104,19 @@ def check_ids(ids: Sequence[int], vocab_size: int) -> None:
 
 
 class Generation(Task):
-    """Samples from the logits of each step; gives a `Sampled` for each token."""
+    """Samples from the logits of each step; gives a `Sampled` for each token.
 
-    def __init__(self, session: Session, request: Request, tokenizer: Tokenizer | None) -> None:
+    If it is watched, a `PromptProgress` comes before the first step and with each piece of the
+    prompt.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        request: Request,
+        tokenizer: Tokenizer | None,
+        watched: bool = False,
+    ) -> None:
         prompt = request.prompt
         super().__init__(session.place, prompt, len(prompt) - 1, request.priority, AHEAD)
         params = request.params
@@ -106,13 +125,28 @@ class Generation(Task):
             self.ends |= tokenizer.eog_ids
         self._request = request
         self._sampler = make_sampler(request, session.vocab_size, tokenizer)
+        self.watched = watched
         self._count = 0
         self._prompt_ms = self._predicted_ms = 0.0
+
+    def advance(self, guess_ms: float | None) -> None:
+        """Tell how far the prompt is, to whoever watches."""
+        self._prompt_ms += self.tick()
+        assert self.kept is not None
+        computed = len(self.place.tokens) - self.kept
+        if computed > 0:
+            guess_ms = self._prompt_ms * self.remaining / computed
+        self.put(
+            PromptProgress(
+                len(self.tokens), self.kept, len(self.place.tokens), self._prompt_ms, guess_ms
+            )
+        )
 
     def receive(self, logits: Logits) -> Sequence[int]:
         """Sample a token, and go on with it unless it was the last."""
         if self._count == 0:
-            self._prompt_ms = self.tick()
+            self.watched = False
+            self._prompt_ms += self.tick()
         if self._request.max_tokens == 0:
             self.put(Sampled(None, "length", None, self._prompt_ms, 0.0))
             return ()
@@ -149,19 +183,27 @@ class Sampled:
 
 
 def generate(
-    session: Session, request: Request, tokenizer: Tokenizer | None, load_ms: float
+    session: Session,
+    request: Request,
+    tokenizer: Tokenizer | None,
+    load_ms: float,
+    progress: Watcher | None = None,
 ) -> Iterator[Chunk]:
     """Run a request in a session, one chunk a token; the last chunk carries the totals.
 
     Times begin with the first step. The engine goes on while the consumer is at work, but not
-    further than AHEAD tokens; waiting for a slower one does not count.
+    further than AHEAD tokens; waiting for a slower one does not count. `progress` is called as
+    pieces of the prompt are computed, in the thread that iterates.
     """
-    meter = session.meter()
-    task = Generation(session, request, tokenizer)
+    task = Generation(session, request, tokenizer, progress is not None)
     text = _TextOut(tokenizer, request.params.stop)
     count = 0
     with contextlib.closing(session.run(task)) as events:
         for event in events:
+            if isinstance(event, PromptProgress):
+                assert progress is not None
+                progress(event)
+                continue
             ids = [] if event.token is None else [event.token]
             count += len(ids)
             piece, reason = "", event.reason
@@ -176,8 +218,9 @@ def generate(
             piece += text.finish()
             assert task.kept is not None
             computed = len(request.prompt) - task.kept
+            streaming = meter.timings(task.streamed) if task.streamed else None
             timings = Timings(
-                load_ms, computed, event.prompt_ms, count, event.predicted_ms, meter.read()
+                load_ms, computed, event.prompt_ms, count, event.predicted_ms, streaming
             )
             usage = Usage(len(request.prompt), count)
             yield Chunk(piece, ids, reason, logprobs, usage, timings, request.seed)

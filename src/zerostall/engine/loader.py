@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zerostall.engine.batching import GAP_FACTOR
 from zerostall.engine.budget import (
     DEFAULT_CONTEXT,
     KV_TYPES,
@@ -52,6 +53,7 @@ class Options:
     pin: bool | None = None
     streaming: Streaming = field(default_factory=Streaming)
     experts: int | None = None
+    gap_factor: float = GAP_FACTOR
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -66,6 +68,10 @@ class Options:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
         if self.max_batch is not None and self.max_batch < 1:
             raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1, or None")
+        if not self.gap_factor >= 1:
+            raise InvalidRequestError(
+                f"gap_factor is {self.gap_factor}; give at least 1, or inf for no limit"
+            )
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
-    scheduler = Scheduler(engine, options.streaming.trace)
+    scheduler = Scheduler(engine, options.streaming.trace, options.gap_factor)
     load_ms = 1e3 * (time.perf_counter() - clock)
     return Loaded(
         path,

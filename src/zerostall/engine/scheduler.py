@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zerostall.engine.batching import Pace, Part, compose
+from zerostall.engine.batching import GAP_FACTOR, Pace, Part, arrays, compose
+from zerostall.engine.meter import Ledger
 from zerostall.engine.streaming import Demand
 from zerostall.engine.task import Place, Task
 from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
@@ -36,9 +37,15 @@ class Scheduler:
     Args:
         engine: the core's, nobody else's from now on while tasks run.
         trace: called after each step with what it demanded, if the engine was told to trace.
+        gap_factor: as for Pace.
     """
 
-    def __init__(self, engine: Engine, trace: Callable[[list[Demand]], None] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        trace: Callable[[list[Demand]], None] | None = None,
+        gap_factor: float = GAP_FACTOR,
+    ) -> None:
         self._engine: Engine | None = engine
         self._trace = trace
         self._lock = threading.Lock()
@@ -52,7 +59,8 @@ class Scheduler:
         self._tasks: list[Task] = []  # in order of arrival
         self._places: list[Place] = []  # those with a sequence in the engine
         self._batch: list[Part] = []  # of the step under way
-        self._pace = Pace()
+        self._pace = Pace(gap_factor)
+        self._ledger = Ledger(engine.stream_stats())
         self._clock = 0
         self.preempted = 0  # tasks that lost their memory and were computed again
         self.vocab_size = engine.vocab_size
@@ -244,6 +252,12 @@ class Scheduler:
             task.kept = len(place.tokens)
             task.begin()
         task.placed = True
+        self._advance(task)
+
+    def _advance(self, task: Task) -> None:
+        if task.watched:
+            answers = any(other.remaining == 1 for other in self._tasks if other is not task)
+            task.advance(self._pace.prompt_ms(task.remaining, answers))
 
     def _truncate(self, place: Place, length: int) -> None:
         if place.sequence is not None and length < len(place.tokens):
@@ -253,23 +267,9 @@ class Scheduler:
     def _step(self) -> None:
         """Run the step chosen and hand out what it gave."""
         batch = self._batch
-        tokens: list[int] = []
-        sequences: list[int] = []
-        rows: list[int] = []
-        for part in batch:
-            place = part.task.place
-            begin = len(place.tokens)
-            tokens += part.task.tokens[begin : begin + part.tokens]
-            assert place.sequence is not None
-            sequences += [place.sequence] * part.tokens
-            rows += range(len(tokens) - part.rows, len(tokens))
         begun = time.perf_counter()
         try:
-            logits = self.engine.step(
-                np.asarray(tokens, np.int32),
-                np.asarray(sequences, np.int32),
-                np.asarray(rows, np.int32),
-            )
+            logits = self.engine.step(*arrays(batch))
             if self._trace is not None:
                 self._trace(self.engine.take_trace())
         except CancelledError:
@@ -282,15 +282,17 @@ class Scheduler:
             return
         self._batch = []  # too late to interrupt it
         answers = sum(part.tokens == part.rows == 1 for part in batch)
-        self._pace.note(answers, len(tokens) - answers, time.perf_counter() - begun)
+        prompts = sum(part.tokens for part in batch) - answers
+        self._pace.note(answers, prompts, time.perf_counter() - begun)
+        self._ledger.charge(batch, self.engine.stream_stats())
         self._clock += 1
         done = 0
         for part in batch:
             place = part.task.place
-            begin = len(place.tokens)
-            place.tokens += part.task.tokens[begin : begin + part.tokens]
+            place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
+            self._advance(part.task)
             self._hand_out(part.task, logits[done : done + part.rows])
             done += part.rows
 

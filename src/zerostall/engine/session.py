@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from zerostall.engine.scheduler import Scheduler
-from zerostall.engine.streaming import StreamMeter
 from zerostall.engine.task import Logits, Place, Scoring, Task
 from zerostall.errors import ClosedError, InvalidRequestError
 
@@ -58,10 +57,6 @@ class Session:
             task.fail(_cancelled())
             self._scheduler.stop(task)
 
-    def meter(self) -> StreamMeter:
-        """Counts what streaming experts takes from now on."""
-        return StreamMeter(self._scheduler)
-
     @property
     def tokens(self) -> list[int]:
         """The tokens whose keys and values are in the cache."""
@@ -109,7 +104,7 @@ class Session:
             self._task = None
             self._scheduler.stop(task)
 
-    def score(self, tokens: Sequence[int], start: int = 0) -> Iterator[Logits]:
+    def score(self, tokens: Sequence[int], start: int = 0, priority: int = 0) -> Iterator[Logits]:
         """Logits after each token from position `start` on, in blocks [rows, vocab].
 
         Blocks follow the engine's limits, so a caller that reduces each block needs memory for
@@ -117,7 +112,7 @@ class Session:
         """
         if start >= len(tokens):
             return
-        yield from self.run(Scoring(self.place, tokens, start))
+        yield from self.run(Scoring(self.place, tokens, start, priority))
 
 
 def _cancelled() -> ClosedError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from zerostall.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
-    from zerostall.engine.completion import StreamTimings
-    from zerostall.engine.scheduler import Scheduler
 
 Demand = tuple[int, int, list[int], list[int], str]
 
@@ -161,46 +158,3 @@ def _copies(mirror: Path, paths: Sequence[str]) -> list[str]:
     if not mirror.is_dir():
         copies[0] = mirror
     return [str(copy) for copy in copies]
-
-
-class StreamMeter:
-    """What streaming does between two moments."""
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
-        self._before = scheduler.stream_stats()
-        self._faults = _major_faults()
-
-    def read(self) -> StreamTimings | None:
-        """Since this object was made; None if no experts are streamed."""
-        from zerostall.engine.completion import StreamTimings
-
-        if not self._before:
-            return None
-        after = self._scheduler.stream_stats()
-        since = {key: after[key] - before for key, before in self._before.items()}
-        return StreamTimings(
-            **{key: since[key] for key in _COUNTERS},
-            stall_ms=since["stall_ns"] / 1e6,
-            read_ms=since["read_ns"] / 1e6,
-            major_faults=_major_faults() - self._faults,
-        )
-
-
-_COUNTERS = (
-    "demanded",
-    "hits",
-    "shadow_hits",
-    "misses",
-    "speculated",
-    "wasted",
-    "predicted",
-    "foreseen",
-    "evictions",
-    "bytes_read",
-    "bytes_wasted",
-)
-
-
-def _major_faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt

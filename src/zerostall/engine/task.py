@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class Task(ABC):
         self.alone = False  # a step with others failed: the next one shows whose fault it was
         self.paused = False
         self.finished = False
+        self.watched = False  # advance() is wanted
+        self.streamed: Mapping[str, int] = {}  # its share of what streaming experts took
         self._ahead = ahead
         self._clock = 0.0
         self._stopped = threading.Event()
@@ -83,6 +85,14 @@ class Task(ABC):
         now = time.perf_counter()
         passed, self._clock = now - self._clock, now
         return 1e3 * passed
+
+    def advance(self, guess_ms: float | None) -> None:
+        """Of a watched task: its place is ready, or holds more of its tokens than before.
+
+        Args:
+            guess_ms: what the rest will take by what steps have cost; None: nothing is known yet.
+        """
+        raise NotImplementedError
 
     @property
     def remaining(self) -> int:
@@ -138,8 +148,8 @@ class _Failure:
 class Scoring(Task):
     """Gives the logits of all positions from `start` on, in blocks [rows, vocab]."""
 
-    def __init__(self, place: Place, tokens: Sequence[int], start: int) -> None:
-        super().__init__(place, tokens, start, priority=0, ahead=1)
+    def __init__(self, place: Place, tokens: Sequence[int], start: int, priority: int = 0) -> None:
+        super().__init__(place, tokens, start, priority, ahead=1)
 
     def receive(self, logits: Logits) -> Sequence[int]:
         """Hand the block on."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from zerostall import errors
 from zerostall.engine.loader import load
-from zerostall.engine.streaming import StreamMeter
+from zerostall.engine.meter import StreamMeter
 from zerostall.lab.subjects import PARTS, Test, decode, prefill
 
 COMMAND = [sys.executable, "-m", "zerostall.lab.bench_child"]

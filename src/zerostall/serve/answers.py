@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from zerostall.engine.completion import (
+    Chunk,
+    FinishReason,
+    PromptProgress,
+    StreamTimings,
+    TokenLogprob,
+    Usage,
+)
 from zerostall.serve.output import OutputParser, Part
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
@@ -22,7 +29,7 @@ class Totals:
         self._prompts: dict[int, int] = {}
         self._completion = 0
         self._cached = 0
-        self._last: Timings | None = None
+        self._streaming: StreamTimings | None = None
         self._timings = [0.0] * 4
 
     def add(self, prompt: int, chunk: Chunk, *, scored: bool = False) -> None:
@@ -47,7 +54,9 @@ class Totals:
             )
         ):
             self._timings[i] += value
-        self._last = timings
+        if timings.streaming is not None:
+            had = self._streaming
+            self._streaming = timings.streaming if had is None else had + timings.streaming
 
     def usage(self) -> dict[str, Any]:
         """As OpenAI has it; a prompt with several answers counts once."""
@@ -73,8 +82,8 @@ class Totals:
                 f"{name}_per_token_ms": ms / count if count else 0.0,
                 f"{name}_per_second": 1e3 * count / ms if ms > 0 else 0.0,
             }
-        if self._last is not None and self._last.streaming is not None:
-            record["streaming"] = self._last.streaming.to_dict()
+        if self._streaming is not None:
+            record["streaming"] = self._streaming.to_dict()
         return record
 
     @property
@@ -98,7 +107,21 @@ class Piece:
     """What a chunk of one answer added, and how the answer ended if it did."""
 
     parts: list[Part]
-    reason: FinishReason | None
+    reason: FinishReason | None = None
+    logprobs: Sequence[TokenLogprob] = ()  # of its tokens, unless they are reasoning
+    progress: dict[str, Any] | None = None  # of the prompt; there is nothing else then
+
+
+def shown_progress(progress: PromptProgress) -> dict[str, Any]:
+    """By the names of llama.cpp's server, and what is left of it."""
+    left = progress.remaining_ms
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(progress.time_ms),
+        "remaining_ms": None if left is None else round(left),
+    }
 
 
 class Single:
@@ -126,19 +149,25 @@ class Single:
     async def pieces(self, run: Run) -> AsyncIterator[Piece | None]:
         """What came, as it comes; None is a sign of life."""
         async for item in run.items(self._silence_s):
-            if item is None or item.chunk is None:
+            if item is None:
                 yield None
                 continue
+            if item.progress is not None:
+                yield Piece([], progress=shown_progress(item.progress))
+                continue
+            assert item.chunk is not None
             chunk = item.chunk
             self._tokens += chunk.token_ids
             self.totals.add(0, chunk)
             before = self._parser.thinking
             parts = self._parser.push(chunk.text)
+            logprobs = shown_logprobs(self._llm, chunk)
             if before or self._parser.thinking:
                 self.reasoned += len(chunk.token_ids)
+                logprobs = []
             if chunk.finish_reason is not None:
                 parts += self._parser.finish()
-            yield Piece(parts, chunk.finish_reason)
+            yield Piece(parts, chunk.finish_reason, logprobs)
 
     def stopped_by(self) -> str | None:
         """Which of the stop strings ended the text, if one did."""
@@ -160,14 +189,16 @@ def shown_logprobs(llm: LLM, chunk: Chunk) -> list[TokenLogprob]:
 
 def chat_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
     """In the form of chats."""
-    return {
-        "content": [
-            _chat_token(llm, entry.token_id, entry.logprob)
-            | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
-            for entry in entries
-        ],
-        "refusal": None,
-    }
+    return {"content": text_logprobs(llm, entries), "refusal": None}
+
+
+def text_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Of each token, in the form that chats and responses have."""
+    return [
+        _chat_token(llm, entry.token_id, entry.logprob)
+        | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
+        for entry in entries
+    ]
 
 
 def _chat_token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from fastapi.responses import JSONResponse, Response
 
 from zerostall.engine.completion import TokenLogprob
 from zerostall.serve import conversation
-from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs
+from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs, shown_progress
 from zerostall.serve.conversation import Prompt, room, switches
 from zerostall.serve.forms import after_thought
 from zerostall.serve.output import OutputParser, Part, Text, ToolCall
-from zerostall.serve.run import Job, Run
+from zerostall.serve.run import Item, Job, Run
 from zerostall.serve.schema import ChatRequest, check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
@@ -62,7 +62,7 @@ def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
     for choice in range(body.choices):
         params = body.sampling(choice, limit, logprobs, form)
         check_params(llm, prompt.tokens, params, form)
-        jobs.append(Job(choice, prompt.tokens, params))
+        jobs.append(body.job(choice, prompt.tokens, params))
     return jobs
 
 
@@ -130,16 +130,20 @@ class ChatAnswer:
         frame = {**self._frame, "object": "chat.completion.chunk"}
         extra = {"usage": None} if wants_usage else {}
         begun: set[int] = set()
-        async for batch in self._parts(run):
-            if batch is None:
+        async for item in run.items(self._silence_s):
+            if item is None:
                 yield None
                 continue
-            index, parts, logprobs, reason = batch
-            choice = self._choices[index]
-            deltas = [choice.delta(part) for part in parts]
-            if index not in begun:
-                begun.add(index)
-                deltas.insert(0, {"role": "assistant", "content": ""})
+            index, choice = item.index, self._choices[item.index]
+            deltas = [] if index in begun else [{"role": "assistant", "content": ""}]
+            begun.add(index)
+            if item.progress is not None:
+                delta = self._delta(index, deltas[0] if deltas else {}, [])
+                told = {"prompt_progress": shown_progress(item.progress)}
+                yield {**frame, "choices": [delta], **told, **extra}
+                continue
+            parts, logprobs, reason = self._parts(item)
+            deltas += [choice.delta(part) for part in parts]
             if logprobs and len(deltas) == 0:
                 deltas.append({})
             for i, delta in enumerate(deltas):
@@ -157,11 +161,11 @@ class ChatAnswer:
 
     async def whole(self, run: Run) -> dict[str, Any]:
         """The answer in one piece."""
-        async for batch in self._parts(run):
-            if batch is None:
+        async for item in run.items(self._silence_s):
+            if item is None:
                 continue
-            index, parts, logprobs, reason = batch
-            choice = self._choices[index]
+            choice = self._choices[item.index]
+            parts, logprobs, reason = self._parts(item)
             for part in parts:
                 choice.delta(part)
             choice.logprobs += logprobs
@@ -183,21 +187,16 @@ class ChatAnswer:
             "timings": self._totals.timings(),
         }
 
-    async def _parts(
-        self, run: Run
-    ) -> AsyncIterator[tuple[int, list[Part], list[TokenLogprob], str | None] | None]:
-        """Of each chunk: the answer's number, its new parts, logprobs and finish reason."""
-        async for item in run.items(self._silence_s):
-            if item is None or item.chunk is None:
-                yield None
-                continue
-            chunk = item.chunk
-            self._totals.add(0, chunk)
-            parser = self._choices[item.index].parser
-            parts = parser.push(chunk.text)
-            if chunk.finish_reason is not None:
-                parts += parser.finish()
-            yield item.index, parts, shown_logprobs(self._llm, chunk), chunk.finish_reason
+    def _parts(self, item: Item) -> tuple[list[Part], list[TokenLogprob], str | None]:
+        """New parts, logprobs and finish reason of what came."""
+        assert item.chunk is not None
+        chunk = item.chunk
+        self._totals.add(0, chunk)
+        parser = self._choices[item.index].parser
+        parts = parser.push(chunk.text)
+        if chunk.finish_reason is not None:
+            parts += parser.finish()
+        return parts, shown_logprobs(self._llm, chunk), chunk.finish_reason
 
     def _delta(
         self,

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from zerostall.errors import ZerostallError
-from zerostall.serve.answers import TextLogprobs, Totals, joined, shown_logprobs
+from zerostall.serve.answers import TextLogprobs, Totals, joined, shown_logprobs, shown_progress
 from zerostall.serve.faults import to_api_error
 from zerostall.serve.run import Item, Job, Run
 from zerostall.serve.schema import COMPLETION_TOKENS, CompletionRequest, check_params
@@ -57,7 +57,7 @@ def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
                 params = body.sampling(choice, tokens, body.logprobs, form)
                 check_params(llm, ids, params, form)
                 score = body.echo and body.logprobs is not None
-                jobs.append(Job(len(jobs), ids, params, score))
+                jobs.append(body.job(len(jobs), ids, params, score_prompt=score))
         except ZerostallError as error:
             raise to_api_error(error, "prompt") from error
     return jobs
@@ -100,6 +100,11 @@ class Answer:
         async for item in run.items(self._silence_s):
             if item is None:
                 yield None
+                continue
+            if item.progress is not None:
+                choice = {"index": item.index, "text": "", "logprobs": None, "finish_reason": None}
+                told = {"prompt_progress": shown_progress(item.progress)}
+                yield {**self._frame, "choices": [choice], **told, **extra}
                 continue
             for text, logprobs, reason in self._pieces(item):
                 if not text and logprobs is None and reason is None:

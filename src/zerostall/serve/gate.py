@@ -1,8 +1,8 @@
-"""Who runs now and who waits: a bounded queue, first come, first served."""
+"""Who runs now and who waits: a bounded queue, the most urgent first, then who came first."""
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Callable
 
 from zerostall.serve.faults import ApiError
@@ -11,9 +11,10 @@ from zerostall.serve.faults import ApiError
 class Ticket:
     """A place in the queue, then among those that run."""
 
-    def __init__(self, gate: Gate, start: Callable[[], None]) -> None:
+    def __init__(self, gate: Gate, start: Callable[[], None], priority: int) -> None:
         self._gate = gate
         self.start = start
+        self.priority = priority
 
     def leave(self) -> None:
         """Make room for the next; safe to call twice."""
@@ -27,7 +28,7 @@ class Gate:
         self.parallel = parallel
         self._queue = queue
         self._running: set[Ticket] = set()
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: list[Ticket] = []  # in the order of their turns
 
     @property
     def running(self) -> int:
@@ -39,8 +40,10 @@ class Gate:
         """Tickets that wait."""
         return len(self._waiting)
 
-    def enter(self, start: Callable[[], None]) -> Ticket:
+    def enter(self, start: Callable[[], None], priority: int = 0) -> Ticket:
         """Take a place; `start` is called when its turn comes, perhaps at once.
+
+        Those of a lower priority go before those of a higher one.
 
         Raises:
             ApiError: 429, the queue is full.
@@ -52,8 +55,8 @@ class Gate:
                 code="queue_full",
                 headers={"Retry-After": "1"},
             )
-        ticket = Ticket(self, start)
-        self._waiting.append(ticket)
+        ticket = Ticket(self, start, priority)
+        insort(self._waiting, ticket, key=lambda waiting: waiting.priority)
         self._admit()
         return ticket
 
@@ -67,6 +70,6 @@ class Gate:
 
     def _admit(self) -> None:
         while self._waiting and self.running < self.parallel:
-            ticket = self._waiting.popleft()
+            ticket = self._waiting.pop(0)
             self._running.add(ticket)
             ticket.start()

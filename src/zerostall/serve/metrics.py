@@ -13,7 +13,7 @@ from zerostall.serve.gate import Gate
 
 if TYPE_CHECKING:
     from zerostall.engine.completion import Chunk
-    from zerostall.engine.streaming import StreamMeter
+    from zerostall.engine.meter import StreamMeter
 
 # From a small model in cache to a large one from a drive: seconds, and tokens a second.
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)

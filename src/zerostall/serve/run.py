@@ -7,12 +7,12 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zerostall.engine.completion import Chunk, TokenLogprob
+from zerostall.engine.completion import Chunk, PromptProgress, TokenLogprob
 from zerostall.engine.generation import token_logprob
 from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
@@ -33,22 +33,33 @@ PromptScores = list[TokenLogprob | None]
 class Job:
     """One generation of a run.
 
-    With `score_prompt` the logprobs of the prompt's tokens come before the first chunk.
+    With `score_prompt` the logprobs of the prompt's tokens come before the first chunk. If it is
+    `watched`, so does news of how far the prompt is.
     """
 
     index: int
     prompt: list[int]
     params: SamplingParams
     score_prompt: bool = False
+    watched: bool = False
+    priority: int = 0  # a lower one goes first
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a job gave: a chunk, or the scores of its prompt (of its first token there is none)."""
+    """What a job gave: one of the three.
+
+    Attributes:
+        index: of the job.
+        chunk: a piece of the answer.
+        scores: those of the prompt's tokens; of the first there is none.
+        progress: how far the prompt is.
+    """
 
     index: int
     chunk: Chunk | None = None
     scores: PromptScores | None = None
+    progress: PromptProgress | None = None
 
 
 class Run:
@@ -86,7 +97,7 @@ class Run:
         self._session: Session | None = None
         self._cancelled = False
         self._first = True
-        self._ticket = gate.enter(self._start)
+        self._ticket = gate.enter(self._start, min(job.priority for job in jobs))
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
         """What the jobs give as it comes; None each time that `silence_s` pass without.
@@ -155,8 +166,20 @@ class Run:
             for job in self._jobs:
                 if job.score_prompt:
                     self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
-                for chunk in self._llm.stream(job.prompt, job.params, session=session):
+                for chunk in self._stream(job, session):
                     self._put(Item(job.index, chunk))
+
+    def _stream(self, job: Job, session: Session) -> Iterator[Chunk]:
+        def tell(progress: PromptProgress) -> None:
+            self._put(Item(job.index, progress=progress))
+
+        return self._llm.stream(
+            job.prompt,
+            job.params,
+            session=session,
+            priority=job.priority,
+            progress=tell if job.watched else None,
+        )
 
     def _put(self, item: Item) -> None:
         self._loop.call_soon_threadsafe(self._take, item, context=self._context)
@@ -178,7 +201,7 @@ def score_prompt(session: Session, llm: LLM, job: Job) -> PromptScores:
 
     sampler = Sampler(llm.vocab_size)
     scores: PromptScores = [None]
-    for block in session.score(job.prompt):
+    for block in session.score(job.prompt, priority=job.priority):
         for row in block[: len(job.prompt) - len(scores)]:
             token = job.prompt[len(scores)]
             scores.append(token_logprob(sampler, row, token, job.params.logprobs or 0))

@@ -12,6 +12,7 @@ from zerostall.sampling import FORMS, SamplingParams
 from zerostall.serve import forms
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
+from zerostall.serve.run import Job
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -68,6 +69,8 @@ class Generation(BaseModel):
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
     regex: str | None = None
+    priority: StrictInt | None = None
+    return_progress: bool = False
 
     @property
     def choices(self) -> int:
@@ -101,6 +104,13 @@ class Generation(BaseModel):
         if schema is not None:
             return Form("response_format", {"json_schema": schema})
         return Form(next(iter(given)), given) if given else FREE
+
+    def job(
+        self, index: int, prompt: list[int], params: SamplingParams, *, score_prompt: bool = False
+    ) -> Job:
+        """One of the generations that the request asks for."""
+        watched = self.stream and self.return_progress
+        return Job(index, prompt, params, score_prompt, watched, self.priority or 0)
 
     def sampling(
         self, choice: int, max_tokens: int, logprobs: int | None, form: Form = FREE

@@ -105,6 +105,9 @@ class Answer:
             if piece is None:
                 yield None
                 continue
+            if piece.progress is not None:
+                yield {"type": "ping", "prompt_progress": piece.progress}
+                continue
             for part in piece.parts:
                 for event in self._blocks.add(part):
                     yield event
@@ -112,7 +115,7 @@ class Answer:
                 for event in self._blocks.close():
                     yield event
                 end = self._end(piece.reason)
-                yield {"type": "message_delta", "delta": end, "usage": self._usage()}
+                yield {"type": "message_delta", "delta": end, **self._counts()}
         yield {"type": "message_stop"}
 
     async def whole(self, run: Run) -> dict[str, Any]:
@@ -125,7 +128,7 @@ class Answer:
                 self._blocks.add(part)
             if piece.reason is not None:
                 end = self._end(piece.reason)
-        return {**self._frame, "content": self._blocks.content, **end, "usage": self._usage()}
+        return {**self._frame, "content": self._blocks.content, **end, **self._counts()}
 
     def _end(self, reason: FinishReason) -> dict[str, Any]:
         """Why it ended, in Anthropic's words."""
@@ -140,14 +143,15 @@ class Answer:
             told = "end_turn" if stop is None else "stop_sequence"
         return {"stop_reason": told, "stop_sequence": stop}
 
-    def _usage(self) -> dict[str, int]:
+    def _counts(self) -> dict[str, Any]:
         totals = self._single.totals
-        return {
+        usage = {
             "input_tokens": totals.prompt - totals.cached,
             "cache_read_input_tokens": totals.cached,
             "cache_creation_input_tokens": 0,
             "output_tokens": totals.completion,
         }
+        return {"usage": usage, "timings": totals.timings()}
 
 
 def _object(arguments: str) -> dict[str, Any]:

@@ -67,4 +67,4 @@ def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
         form = after_thought(form)
     params = body.sampling(0, body.max_tokens, None, form)
     check_params(llm, prompt.tokens, params, form)
-    return Job(0, prompt.tokens, params)
+    return body.job(0, prompt.tokens, params)

@@ -9,7 +9,7 @@ from typing import Any
 
 from zerostall.engine.completion import FinishReason
 from zerostall.sampling import SamplingParams
-from zerostall.serve.answers import Single
+from zerostall.serve.answers import Single, text_logprobs
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.faults import ApiError
 from zerostall.serve.responses.output import Event, Items
@@ -24,6 +24,7 @@ class Answer:
     def __init__(
         self, service: Service, body: ResponsesRequest, prompt: Prompt, params: SamplingParams
     ) -> None:
+        self._llm = service.llm
         self._single = Single(
             service.llm,
             thinking=prompt.thinking,
@@ -51,6 +52,7 @@ class Answer:
             "text": {"format": form or {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
             "tools": body.tools or [],
+            "top_logprobs": body.top_logprobs or 0,
             "top_p": params.top_p,
             "truncation": "disabled",
         }
@@ -64,6 +66,12 @@ class Answer:
                 if piece is None:
                     yield None
                     continue
+                if piece.progress is not None:
+                    response = self._response("in_progress")
+                    event = {"type": "response.in_progress", "response": response}
+                    yield self._event(event | {"prompt_progress": piece.progress})
+                    continue
+                self._items.note(text_logprobs(self._llm, piece.logprobs))
                 for part in piece.parts:
                     for event in self._items.add(part):
                         yield self._event(event)
@@ -86,6 +94,7 @@ class Answer:
         async for piece in self._single.pieces(run):
             if piece is None:
                 continue
+            self._items.note(text_logprobs(self._llm, piece.logprobs))
             for part in piece.parts:
                 self._items.add(part)
             if piece.reason is not None:
@@ -100,12 +109,14 @@ class Answer:
 
     def _response(self, status: str) -> dict[str, Any]:
         cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        ended = status != "in_progress"
         return {
             **self._frame,
             "status": status,
             "incomplete_details": cut,
             "output": [dict(item) for item in self._items.items],
-            "usage": None if status == "in_progress" else self._usage(),
+            "usage": self._usage() if ended else None,
+            **({"timings": self._single.totals.timings()} if ended else {}),
         }
 
     def _usage(self) -> dict[str, Any]:

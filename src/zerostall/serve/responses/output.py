@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from zerostall.serve.output import Part, Text, ToolCall
 
 Event = dict[str, Any]
+Logprob = dict[str, Any]
 _EVENTS = {"output_text": "response.output_text", "reasoning_text": "response.reasoning_text"}
 
 
@@ -17,10 +19,16 @@ class Items:
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self._open: str | None = None  # the kind of text that grows
+        self._logprobs: list[Logprob] = []  # of tokens whose text is held back
+
+    def note(self, logprobs: Sequence[Logprob]) -> None:
+        """Take in the tokens that the next parts are made of: text has their logprobs."""
+        self._logprobs += logprobs
 
     def add(self, part: Part) -> list[Event]:
         """Take in a part."""
         if isinstance(part, ToolCall):
+            self._logprobs = []  # the call's
             return self.close() + self._call(part)
         kind = "output_text" if part.kind == "content" else "reasoning_text"
         events = []
@@ -37,6 +45,8 @@ class Items:
         item["status"] = status
         (part,) = item["content"]
         done = self._text_event(kind, "done") | {"text": part["text"]}
+        if kind == "output_text":
+            done["logprobs"] = part["logprobs"]
         ended = self._event("response.content_part.done") | {"content_index": 0, "part": part}
         return [done, ended, self._item("done")]
 
@@ -56,8 +66,14 @@ class Items:
         return [added, begun | {"content_index": 0, "part": dict(part)}]
 
     def _grow(self, kind: str, part: Text) -> list[Event]:
-        self.items[-1]["content"][0]["text"] += part.text
-        return [self._text_event(kind, "delta") | {"delta": part.text}]
+        content = self.items[-1]["content"][0]
+        content["text"] += part.text
+        event = self._text_event(kind, "delta") | {"delta": part.text}
+        if kind == "output_text":
+            # A new list: events that are on their way have the one before.
+            content["logprobs"] = content["logprobs"] + self._logprobs
+            event["logprobs"], self._logprobs = self._logprobs, []
+        return [event]
 
     def _call(self, part: ToolCall) -> list[Event]:
         item = {
@@ -76,8 +92,7 @@ class Items:
         return [*events, self._event(f"{name}.done") | done, self._item("done")]
 
     def _text_event(self, kind: str, step: str) -> Event:
-        event = self._event(f"{_EVENTS[kind]}.{step}") | {"content_index": 0}
-        return event | ({"logprobs": []} if kind == "output_text" else {})
+        return self._event(f"{_EVENTS[kind]}.{step}") | {"content_index": 0}
 
     def _event(self, kind: str) -> Event:
         return {

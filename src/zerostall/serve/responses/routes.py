@@ -54,6 +54,6 @@ def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
     if prompt.thinking:
         form = after_thought(form)
     limit = conversation.room(llm, body.max_output_tokens, body.max_tokens)
-    params = body.sampling(0, limit, None, form)
+    params = body.sampling(0, limit, body.alternatives, form)
     check_params(llm, prompt.tokens, params, form)
-    return Job(0, prompt.tokens, params)
+    return body.job(0, prompt.tokens, params)

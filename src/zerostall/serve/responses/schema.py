@@ -14,7 +14,7 @@ from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
 from zerostall.serve.messages import Message
 from zerostall.serve.responses.items import to_messages
-from zerostall.serve.schema import Generation, Tools
+from zerostall.serve.schema import Alternatives, Generation, Tools
 
 # What would change the answer cannot be ignored.
 _REFUSED = {
@@ -22,10 +22,10 @@ _REFUSED = {
     "conversation": "answers are not stored; give the whole conversation as input",
     "prompt": "there are no stored prompts; give instructions and input",
     "background": "answers are not stored; wait for this one, or stream it",
-    "top_logprobs": "use /v1/chat/completions",
     "response_format": "give text.format",
 }
 # Answers have them too.
+LOGPROBS = "message.output_text.logprobs"  # of `include`
 _ECHOED = ("instructions", "metadata", "reasoning", "text", "tool_choice", "tools")
 
 
@@ -54,6 +54,8 @@ class ResponsesRequest(Generation):
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    include: list[str] | None = None
+    top_logprobs: Alternatives | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done; errors as for Generation."""
@@ -74,6 +76,12 @@ class ResponsesRequest(Generation):
     def messages(self) -> list[Message]:
         """The conversation in the form of chats; errors as to_messages()."""
         return to_messages(self.instructions, self.input)
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many likely tokens are told beside each of the text; None: no logprobs at all."""
+        wanted = LOGPROBS in (self.include or []) or self.top_logprobs
+        return (self.top_logprobs or 0) if wanted else None
 
     def variables(self) -> dict[str, Any]:
         """Switches of the model's template."""
