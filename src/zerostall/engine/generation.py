@@ -109,14 +109,14 @@ class Generation(Task):
         self._count = 0
         self._prompt_ms = self._predicted_ms = 0.0
 
-    def receive(self, logits: Logits) -> Sequence[int]:
+    def receive(self, rows: Logits) -> Sequence[int]:
         """Sample a token, and go on with it unless it was the last."""
         if self._count == 0:
             self._prompt_ms = self.tick()
         if self._request.max_tokens == 0:
             self.put(Sampled(None, "length", None, self._prompt_ms, 0.0))
             return ()
-        row = logits[0]
+        row = rows[0]
         constraint = self._request.constraint
         token = self._sampler.sample(allowed(row, constraint))
         self._sampler.accept(token)

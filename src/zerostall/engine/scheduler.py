@@ -18,7 +18,7 @@ import numpy as np
 
 from zerostall.engine.batching import Pace, Part, compose
 from zerostall.engine.streaming import Demand
-from zerostall.engine.task import Place, Task
+from zerostall.engine.task import Place, Rows, Task
 from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
 
 if TYPE_CHECKING:
@@ -256,20 +256,18 @@ class Scheduler:
         tokens: list[int] = []
         sequences: list[int] = []
         rows: list[int] = []
+        hidden: list[int] = []
         for part in batch:
             place = part.task.place
             begin = len(place.tokens)
             tokens += part.task.tokens[begin : begin + part.tokens]
             assert place.sequence is not None
             sequences += [place.sequence] * part.tokens
-            rows += range(len(tokens) - part.rows, len(tokens))
+            wanted = hidden if part.task.wants_hidden else rows
+            wanted += range(len(tokens) - part.rows, len(tokens))
         begun = time.perf_counter()
         try:
-            logits = self.engine.step(
-                np.asarray(tokens, np.int32),
-                np.asarray(sequences, np.int32),
-                np.asarray(rows, np.int32),
-            )
+            given = self._compute(tokens, sequences, rows, hidden)
             if self._trace is not None:
                 self._trace(self.engine.take_trace())
         except CancelledError:
@@ -281,25 +279,35 @@ class Scheduler:
             self._suspect(batch, error)
             return
         self._batch = []  # too late to interrupt it
-        answers = sum(part.tokens == part.rows == 1 for part in batch)
+        answers = sum(part.tokens == part.logits == 1 for part in batch)
         self._pace.note(answers, len(tokens) - answers, time.perf_counter() - begun)
         self._clock += 1
-        done = 0
+        done = [0, 0]
         for part in batch:
             place = part.task.place
             begin = len(place.tokens)
             place.tokens += part.task.tokens[begin : begin + part.tokens]
             place.used = self._clock
             part.task.alone = False
-            self._hand_out(part.task, logits[done : done + part.rows])
-            done += part.rows
+            kind = part.task.wants_hidden
+            first, done[kind] = done[kind], done[kind] + part.rows
+            self._hand_out(part.task, given[kind][first : done[kind]])
 
-    def _hand_out(self, task: Task, logits: np.ndarray) -> None:
-        if len(logits) == 0 or task.stopped:
+    def _compute(
+        self, tokens: list[int], sequences: list[int], rows: list[int], hidden: list[int]
+    ) -> tuple[Rows, Rows]:
+        """Logits after `rows` of the batch, hidden states of `hidden`."""
+        batch = [np.asarray(part, np.int32) for part in (tokens, sequences, rows, hidden)]
+        if hidden:
+            return self.engine.step_hidden(*batch)
+        return self.engine.step(*batch[:3]), np.empty((0, 0), np.float32)
+
+    def _hand_out(self, task: Task, rows: Rows) -> None:
+        if len(rows) == 0 or task.stopped:
             return
-        task.next_row += len(logits)
+        task.next_row += len(rows)
         try:
-            task.tokens += task.receive(logits)
+            task.tokens += task.receive(rows)
         except Exception as error:  # noqa: BLE001  its consumer gets it
             task.fail(error)
         task.finished = task.next_row == len(task.tokens)

@@ -7,7 +7,7 @@ from typing import Any
 
 from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.streaming import StreamMeter
-from zerostall.engine.task import Logits, Place, Scoring, Task
+from zerostall.engine.task import Logits, Place, Rows, Scoring, Task
 from zerostall.errors import ClosedError, InvalidRequestError
 
 
@@ -115,9 +115,12 @@ class Session:
         Blocks follow the engine's limits, so a caller that reduces each block needs memory for
         two only.
         """
-        if start >= len(tokens):
-            return
-        yield from self.run(Scoring(self.place, tokens, start))
+        if start < len(tokens):
+            yield from self.run(Scoring(self.place, tokens, start))
+
+    def states(self, tokens: Sequence[int]) -> Iterator[Rows]:
+        """Hidden states of all tokens, in blocks [rows, width]."""
+        yield from self.run(Scoring(self.place, tokens, 0, hidden=True))
 
 
 def _cancelled() -> ClosedError:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 
 from zerostall.errors import InvalidRequestError, ModelFormatError
 from zerostall.text.sandbox import ChatEnvironment, RefusedError
+
+if TYPE_CHECKING:
+    from zerostall.text.tokenizer import Tokenizer
 
 _KEY = "tokenizer.chat_template"
 # Set by render() itself; its other arguments have names that no template reads.
@@ -69,6 +72,44 @@ def render(
         raise ModelFormatError(f"{_KEY}: {error or type(error).__name__}") from error
     except Exception as error:  # a template can fail in any way that Python can
         raise _failed(error) from error
+
+
+def ask(
+    tokenizer: Tokenizer,
+    name: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    variables: Mapping[str, Any] | None,
+) -> str:
+    """A conversation in a model's own format, up to where its answer begins.
+
+    Args:
+        tokenizer: has the template and the tokens that it may write.
+        name: of the model, for messages.
+        messages, tools, variables: as for render().
+
+    Raises:
+        InvalidRequestError: there are no messages or no template, or as render().
+    """
+    if not messages:
+        raise InvalidRequestError("messages is empty; give at least one message")
+    switches = dict(variables or {})
+    check_variables(switches)
+    template = tokenizer.template_for(tools)
+    if template is None:
+        raise InvalidRequestError(
+            f"{name} has no chat template: it is a base model; complete plain text instead "
+            "(generate(), or `zerostall run`)"
+        )
+    return render(
+        template,
+        [dict(message) for message in messages],
+        tools=None if tools is None else [dict(tool) for tool in tools],
+        add_generation_prompt=True,
+        bos=tokenizer.bos_token,
+        eos=tokenizer.eos_token,
+        **switches,
+    )
 
 
 def check_variables(variables: Mapping[str, Any]) -> None:
