@@ -70,6 +70,10 @@ Isa = Annotated[
 KvType = Annotated[
     str, typer.Option("--kv-type", "--kv", help="Precision of the KV cache: f16, f32 or int8.")
 ]
+Pooling = Annotated[
+    str | None,
+    typer.Option(help="Of embeddings: mean, last, cls (first); by default the model's own."),
+]
 STREAMED = "Experts that do not fit into memory"
 Io = Annotated[
     str,

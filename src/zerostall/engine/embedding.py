@@ -46,20 +46,25 @@ def pooling_of(file: GgufFile, asked: str | None) -> str:
         ModelFormatError: the file's pooling_type is no number that is known.
     """
     if asked is not None:
-        if asked not in POOLINGS:
-            raise InvalidRequestError(
-                f"pooling is {asked!r}; give one of {', '.join(POOLINGS)}, or nothing for the "
-                "model's own"
-            )
-        return asked
+        return check_pooling(asked)
     hyperparameters = Hyperparameters(file, str(file.get("general.architecture")))
     kind = _IN_FILES[hyperparameters.integer("pooling_type", 0, low=0, high=len(_IN_FILES) - 1)]
     if kind == "rank":
         raise InvalidRequestError(
-            f"{file.paths[0]} was made to rank texts, not for embeddings (its pooling_type says "
-            f"rank): take another model, or give pooling: {', '.join(POOLINGS)}"
+            "this model was made to rank texts, not for embeddings (its pooling_type says rank): "
+            f"take another one, or give pooling: {', '.join(POOLINGS)}"
         )
     return "last" if kind == "none" else kind
+
+
+def check_pooling(asked: str) -> str:
+    """The pooling asked for; InvalidRequestError if there is no such."""
+    if asked not in POOLINGS:
+        raise InvalidRequestError(
+            f"pooling is {asked!r}; give one of {', '.join(POOLINGS)}, or nothing for the "
+            "model's own"
+        )
+    return asked
 
 
 def encoded(texts: Texts, encode: Callable[[Prompt], list[int]]) -> list[list[int]]:
@@ -120,6 +125,9 @@ def normalized(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class Embedder:
     """Computes embeddings, several at once, in the steps that all requests share.
 
+    Attributes:
+        computed: tokens that were, of the texts whose vectors were given; others were cached.
+
     Args:
         scheduler: runs the steps.
         pooling: one of POOLINGS.
@@ -137,6 +145,7 @@ class Embedder:
         self._lock = threading.Lock()
         self._tasks: deque[Embedding] = deque()
         self._cancelled = False
+        self.computed = 0
 
     def run(self, texts: Iterable[Sequence[int]]) -> Iterator[Vector]:
         """The vector [width] of each text, in order.
@@ -178,10 +187,13 @@ class Embedder:
 
     def _end(self) -> Vector:
         """Wait for the first."""
+        task = self._tasks[0]
         try:
-            vector: Vector = self._tasks[0].take()
+            vector: Vector = task.take()
         finally:
             self._drop()
+        assert task.kept is not None
+        self.computed += len(task.tokens) - task.kept
         return vector
 
     def _drop(self) -> None:
