@@ -12,6 +12,7 @@ import numpy as np
 
 from zerostall import hub
 from zerostall.engine.completion import Chunk, Completion
+from zerostall.engine.context_shift import ContextShift
 from zerostall.engine.embedding import Embedder, Prompt, Texts, encoded, pooling_of
 from zerostall.engine.generation import Request, check_ids, checked_prompt, generate, prepare
 from zerostall.engine.loader import MAX_BATCH, Options, load
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from zerostall.text.grammar import Grammars
 
 COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
-UNLIMITED = 2**31 - 1  # of chat(): until the model ends or the context is full
+UNLIMITED = 2**31 - 1  # of chat(): until the model ends, or the context if it may not shift
 
 Message = Mapping[str, Any]
 
@@ -59,6 +60,10 @@ class LLM(OpenModel):
         streaming: how experts are read where the model does not fit into memory; None:
             Streaming().
         experts: how many experts each token uses, fewer than the model says: faster, and lossy.
+        context_shift: an answer that has filled the context goes on without the older half of
+            what is behind the first `keep` tokens, so that it ends at max_tokens only. A prompt
+            must fit all the same.
+        keep: tokens of a prompt that stay then, beside the one that begins every text; -1: all.
         progress: called while loading with the fraction done, 0 to 1.
 
     Raises:
@@ -82,10 +87,15 @@ class LLM(OpenModel):
         pin: bool | None = None,
         streaming: Streaming | None = None,
         experts: int | None = None,
+        context_shift: bool = False,
+        keep: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        reading = streaming or Streaming()
         options = Options(
-            threads, ctx, ram, kv_type, isa, max_batch, pin, streaming or Streaming(), experts
+            *(threads, ctx, ram, kv_type, isa, max_batch, pin, reading, experts),
+            context_shift=context_shift,
+            keep=keep,
         )
         super().__init__(load(hub.resolve(model), options, progress))
 
@@ -332,8 +342,18 @@ class LLM(OpenModel):
             self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
         constraint = self._grammars.constraint(params) if params.constrained else None
         return prepare(
-            prompt, params, default_tokens, self.context, self.vocab_size, priority, constraint
+            *(prompt, params, default_tokens, self.context, self.vocab_size),
+            priority=priority,
+            constraint=constraint,
+            shift=self._shift(prompt),
         )
+
+    def _shift(self, prompt: list[int]) -> ContextShift | None:
+        keep, tokenizer = self.loaded.keep, self.loaded.tokenizer
+        if keep is None:
+            return None
+        bos = None if tokenizer is None else self.bos_id
+        return ContextShift.of(keep, self.context, prompt, bos)
 
     @cached_property
     def _grammars(self) -> Grammars:

@@ -54,6 +54,15 @@ Context = Annotated[
     int | None,
     typer.Option("-c", "--ctx", help="Longest sequence in tokens; by default up to 4096."),
 ]
+CtxShift = Annotated[
+    bool,
+    typer.Option(
+        "--ctx-shift", help="Go on when the context is full, without the older half of the text."
+    ),
+]
+Keep = Annotated[
+    int, typer.Option(metavar="N", help="Tokens of the prompt that --ctx-shift keeps; -1: all.")
+]
 Ram = Annotated[
     str | None,
     typer.Option(
@@ -165,6 +174,8 @@ class Loading:
     route_margin: float = 0.0
     check_records: bool = False
     record_states: int = 0
+    ctx_shift: bool = False
+    keep: int = 0
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Loading:
@@ -207,6 +218,8 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
             kv_type=how.kv_type,
             streaming=how.streaming(None if how.trace is None else record),
             experts=how.experts,
+            context_shift=how.ctx_shift,
+            keep=how.keep,
             progress=progress,
         )
     with llm, record.to(how.trace, llm):

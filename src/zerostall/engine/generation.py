@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zerostall.engine.completion import Chunk, FinishReason, Timings, TokenLogprob, Usage
+from zerostall.engine.context_shift import ContextShift
 from zerostall.engine.session import Session
 from zerostall.engine.task import Logits, Task
 from zerostall.errors import ContextLengthError, InvalidRequestError
@@ -29,10 +30,11 @@ class Request:
 
     prompt: list[int]
     params: SamplingParams
-    max_tokens: int  # within the context
+    max_tokens: int  # within the context, unless it may shift
     seed: int
     priority: int = 0
     constraint: Constraint | None = None  # of this one generation: it remembers the tokens
+    shift: ContextShift | None = None  # how to go on when the context is full
 
 
 def prepare(
@@ -43,6 +45,7 @@ def prepare(
     vocab_size: int,
     priority: int = 0,
     constraint: Constraint | None = None,
+    shift: ContextShift | None = None,
 ) -> Request:
     """Fill in what the caller left open and check token ids against the vocabulary.
 
@@ -56,10 +59,11 @@ def prepare(
                     f"{name} names token {token}; the vocabulary has ids 0 to {vocab_size - 1}"
                 )
     asked = default_tokens if params.max_tokens is None else params.max_tokens
-    # The last token generated needs no place: nothing is computed after it.
-    room = context - len(prompt) + 1
+    if shift is None:
+        # The last token generated needs no place: nothing is computed after it.
+        asked = min(asked, context - len(prompt) + 1)
     seed = secrets.randbits(32) if params.seed is None else params.seed
-    return Request(prompt, params, min(asked, room), seed, priority, constraint)
+    return Request(prompt, params, asked, seed, priority, constraint, shift)
 
 
 def checked_prompt(ids: Sequence[int], vocab_size: int, context: int, longest: int) -> list[int]:
@@ -134,7 +138,14 @@ class Generation(Task):
             logprob = token_logprob(self._sampler, row, token, alternatives)
         self._predicted_ms += self.tick()
         self.put(Sampled(token, reason, logprob, self._prompt_ms, self._predicted_ms))
-        return () if reason else (token,)
+        if reason:
+            return ()
+        shift = self._request.shift
+        stays = None if shift is None else shift.make_room(self.tokens)
+        if stays is None:
+            return (token,)
+        self.restart([*stays, token])
+        return ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from zerostall.engine.budget import (
     make_plan,
     parse_bytes,
 )
+from zerostall.engine.context_shift import ALL, check_keep
 from zerostall.engine.cpus import place_threads
 from zerostall.engine.drive import drive_place, nearest_first
 from zerostall.engine.profile import write_profile
@@ -48,6 +49,8 @@ class Options:
     pin: bool | None = None
     streaming: Streaming = field(default_factory=Streaming)
     experts: int | None = None
+    context_shift: bool = False
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -62,11 +65,23 @@ class Options:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
         if self.max_batch < 1:
             raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1")
+        if self.keep < ALL:
+            raise InvalidRequestError(f"keep is {self.keep}; give 0 or more, or -1 for the prompt")
+        if self.keep and not self.context_shift:
+            raise InvalidRequestError(
+                f"keep is {self.keep} without context_shift; nothing is dropped then"
+            )
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to run. `tokenizer` is None if the file carries no vocabulary."""
+    """A model ready to run.
+
+    Attributes:
+        tokenizer: None if the file carries no vocabulary.
+        profile: of its experts, written on close.
+        keep: how many tokens of a prompt stay when the context is full; None: an answer ends then.
+    """
 
     path: Path
     file: GgufFile
@@ -74,7 +89,8 @@ class Loaded:
     tokenizer: Tokenizer | None
     scheduler: Scheduler
     load_ms: float
-    profile: Path | None = None  # of its experts, written on close
+    profile: Path | None = None
+    keep: int | None = None
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
@@ -144,6 +160,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     """
     clock = time.perf_counter()
     planned = plan_load(path, options)
+    check_keep(options.keep, planned.plan.context)
     file, model = planned.file, planned.model
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
@@ -161,6 +178,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         scheduler,
         load_ms,
         options.streaming.profile,
+        options.keep if options.context_shift else None,
     )
 
 

@@ -307,7 +307,8 @@ class Scheduler:
             return
         task.next_row += len(rows)
         try:
-            task.tokens += task.receive(rows)
+            more = task.receive(rows)  # which may restart it with other tokens
+            task.tokens += more
         except Exception as error:  # noqa: BLE001  its consumer gets it
             task.fail(error)
         task.finished = task.next_row == len(task.tokens)

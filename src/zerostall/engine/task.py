@@ -77,7 +77,8 @@ class Task(ABC):
         """Take logits [rows, vocab] or hidden states [rows, width] of the next positions wanted.
 
         Returns:
-            Tokens to go on with; none after the last wanted row ends the task.
+            Tokens to go on with; none after the last wanted row ends the task, unless it was
+            restarted.
         """
 
     def begin(self) -> None:
@@ -103,6 +104,12 @@ class Task(ABC):
             if was_paused:
                 self.begin()
         return not self.paused
+
+    def restart(self, tokens: Sequence[int]) -> None:
+        """Go on with another text, of whose last token a row is wanted; for receive()."""
+        self.tokens = list(tokens)
+        self.next_row = len(self.tokens) - 1
+        self.placed = False
 
     def put(self, event: Any) -> None:
         """Hand an event to the consumer; None is the last."""
