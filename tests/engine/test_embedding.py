@@ -49,18 +49,37 @@ def test_vectors_have_length_one_unless_asked_otherwise(engine):
     assert vector.tolist() == [0.0, 1.0]
 
 
+def together(scheduler: Scheduler, *calls) -> list:
+    """What calls give that each add to what the scheduler has to do, then run at once."""
+    given: dict[int, object] = {}
+
+    def keep(place: int, call) -> None:
+        given[place] = call()
+
+    hold = scheduler.engine.hold = threading.Event()
+    threads = [threading.Thread(target=keep, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        before = scheduler.active
+        thread.start()
+        assert eventually(lambda: scheduler.active > before)  # noqa: B023  called at once
+    hold.set()
+    for thread in threads:
+        thread.join(60)
+    return [given[place] for place in range(len(calls))]
+
+
 def test_texts_share_steps_with_one_another_and_with_answers(engine):
-    engine.hold = threading.Event()
     scheduler = Scheduler(engine)
-    given = []
-    thread = threading.Thread(target=lambda: given.extend(embed(scheduler, "mean", *[[1, 2]] * 3)))
-    thread.start()
-    assert eventually(lambda: scheduler.active == 3)
-    with Session(scheduler) as session:
-        engine.hold.set()
-        assert answer(session, [1], 3) == [1, 2, 4]
-    thread.join(60)
-    assert given == [expected([1, 2], "mean")] * 3
+    texts = [[1] * 20, [2] * 20, [3] * 20]
+
+    def ask():
+        with Session(scheduler) as session:
+            return answer(session, [1], 3)
+
+    calls = [lambda text=text: embed(scheduler, "mean", text) for text in texts]
+    *given, answered = together(scheduler, *calls, ask)
+    assert given == [[expected(text, "mean")] for text in texts]
+    assert answered == [1, 2, 4]
     assert any(len(step) > 2 for step in engine.steps)
 
 
@@ -103,29 +122,28 @@ def test_texts_that_lose_their_memory_are_computed_again():
 
 
 def test_a_mean_goes_on_after_its_memory_was_taken():
-    engine = FakeEngine(capacity=4 * PAGE)
-    engine.hold = threading.Event()
-    scheduler = Scheduler(engine)
-    text = [2] * 180
-    given = {}
+    class Full(FakeEngine):
+        """Has no memory for its fifth step, when of both prompts a part is computed."""
 
-    def embedding():
-        given["mean"] = embed(scheduler, "mean", text)
+        failed = False
+
+        def step_hidden(self, *batch):
+            if len(self.steps) == 4 and not self.failed:
+                self.failed = True
+                raise OutOfBudgetError("no free page")
+            return super().step_hidden(*batch)
+
+    scheduler = Scheduler(Full())
+    text = [2] * 180
 
     def urgent():
         with Session(scheduler) as session:
-            given["answer"] = answer(session, [1] * 100, 60, priority=-1)
+            return answer(session, [1] * 100, 60, priority=-1)
 
-    threads = [threading.Thread(target=run) for run in (embedding, urgent)]
-    for count, thread in enumerate(threads, 1):
-        thread.start()
-        assert eventually(lambda: scheduler.active == count)  # noqa: B023  called at once
-    engine.hold.set()
-    for thread in threads:
-        thread.join(60)
-    assert given["mean"] == [expected(text, "mean")]
-    assert len(given["answer"]) == 60
-    assert scheduler.preempted >= 1
+    vectors, answered = together(scheduler, lambda: embed(scheduler, "mean", text), urgent)
+    assert vectors == [expected(text, "mean")]
+    assert len(answered) == 60
+    assert scheduler.preempted == 1
 
 
 def test_a_text_that_fits_alone_nowhere_fails_and_frees_the_rest():
