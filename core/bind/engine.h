@@ -27,6 +27,8 @@ auto locked(BoundEngine& self, Fn&& fn) {
   return std::forward<Fn>(fn)(*self.engine);
 }
 
+// Methods that run steps.
+void steps(nanobind::class_<BoundEngine>& engine);
 // Methods about sequences and the pages that they share.
 void sequences(nanobind::class_<BoundEngine>& engine);
 

@@ -1,4 +1,4 @@
-// Engine: load a tape over a model file, keep sequences, run steps.
+// Engine: load a tape over a model file, tell what it is and takes.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -22,8 +22,6 @@ namespace zs::bind {
 namespace {
 
 using graph::Engine;
-using Tokens = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
 kernels::KvType kv_type(const std::string& name) {
   if (name == "f16") return kernels::KvType::F16;
@@ -75,43 +73,6 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
   }
   new (self) BoundEngine;
   self->engine = std::move(engine);
-}
-
-// Python handles signals on its main thread only; elsewhere nothing is worth waiting for the GIL.
-bool on_main_thread() {
-  const nb::object threading = nb::module_::import_("threading");
-  return nb::cast<unsigned long>(threading.attr("main_thread")().attr("ident")) ==
-         PyThread_get_thread_ident();
-}
-
-bool signal_pending() {
-  nb::gil_scoped_acquire acquire;
-  return PyErr_CheckSignals() != 0;
-}
-
-Logits step(BoundEngine& self, const Tokens& tokens, const Tokens& sequences, const Tokens& rows) {
-  const size_t vocab = self.engine->program().vocab();
-  const size_t count = rows.size();
-  const bool signals = on_main_thread();
-  float* copy = nullptr;
-  {
-    nb::gil_scoped_release release;
-    std::lock_guard guard(self.lock);
-    const auto interrupted = [&] {
-      return self.interrupted.load(std::memory_order_relaxed) || (signals && signal_pending());
-    };
-    const struct Forget {
-      std::atomic<bool>& flag;
-      ~Forget() { flag.store(false, std::memory_order_relaxed); }
-    } forget{self.interrupted};
-    const float* logits =
-        self.engine->step({tokens.data(), tokens.size()}, {sequences.data(), sequences.size()},
-                          {rows.data(), rows.size()}, interrupted);
-    copy = new float[count * vocab + 1];
-    std::copy_n(logits, count * vocab, copy);
-  }
-  nb::capsule owner(copy, [](void* p) noexcept { delete[] static_cast<float*>(p); });
-  return Logits(copy, {count, vocab}, owner);
 }
 
 nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
@@ -244,18 +205,6 @@ void graph(nb::module_& m) {
            "read as they are needed (engine/streaming.py lists the keys). prefix_cache: sequences\n"
            "share full pages of tokens they have in common. Raises ModelFormatError,\n"
            "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
-      .def("step", &step, "tokens"_a, "sequences"_a, "rows"_a,
-           "Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence "
-           "are\n"
-           "neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked\n"
-           "for. After an error or a signal every sequence is as before. Raises\n"
-           "InvalidRequestError, ContextLengthError, OutOfBudgetError, CancelledError (of\n"
-           "interrupt()) or KeyboardInterrupt (of a signal, on the main thread).")
-      .def(
-          "interrupt",
-          [](BoundEngine& self) { self.interrupted.store(true, std::memory_order_relaxed); },
-          "Let the step under way in another thread end soon, with CancelledError; if there is\n"
-          "none, the next one may.")
       .def(
           "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
           "Finish arranging the weights' memory, which steps otherwise do little by little after\n"
@@ -337,6 +286,9 @@ void graph(nb::module_& m) {
           "vocab_size", [](BoundEngine& self) { return self.engine->program().vocab(); },
           "Width of a row of logits.")
       .def_prop_ro(
+          "width", [](BoundEngine& self) { return self.engine->program().width(); },
+          "Width of a hidden state.")
+      .def_prop_ro(
           "max_batch", [](BoundEngine& self) { return self.engine->program().options().max_batch; },
           "The most tokens of one step.")
       .def_prop_ro(
@@ -354,6 +306,7 @@ void graph(nb::module_& m) {
       .def_prop_ro(
           "isa", [](BoundEngine& self) { return kernels::isa_name(self.engine->isa()); },
           "The instruction set in use.");
+  steps(engine);
   sequences(engine);
 }
 

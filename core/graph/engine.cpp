@@ -77,7 +77,7 @@ std::map<int, size_t> Engine::node_bytes() const {
 }
 
 void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
-                   std::span<const int32_t> rows) const {
+                   std::span<const int32_t> rows, std::span<const int32_t> hidden) const {
   if (tokens.empty() || tokens.size() > program_.options().max_batch) {
     invalid("a step takes 1 to " + std::to_string(program_.options().max_batch) + " tokens, got " +
             std::to_string(tokens.size()));
@@ -93,10 +93,12 @@ void Engine::check(std::span<const int32_t> tokens, std::span<const int32_t> seq
     invalid("a step gives at most " + std::to_string(program_.max_rows()) +
             " rows of logits, asked for " + std::to_string(rows.size()));
   }
-  for (const int32_t row : rows) {
-    if (row < 0 || static_cast<size_t>(row) >= tokens.size()) {
-      invalid("row " + std::to_string(row) + " is outside the batch of " +
-              std::to_string(tokens.size()));
+  for (const auto& wanted : {rows, hidden}) {
+    for (const int32_t row : wanted) {
+      if (row < 0 || static_cast<size_t>(row) >= tokens.size()) {
+        invalid("row " + std::to_string(row) + " is outside the batch of " +
+                std::to_string(tokens.size()));
+      }
     }
   }
 }
@@ -118,8 +120,9 @@ std::vector<Run> Engine::runs(std::span<const int32_t> sequences) const {
 }
 
 const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
-                          std::span<const int32_t> rows, const std::function<bool()>& interrupted) {
-  check(tokens, sequences, rows);
+                          std::span<const int32_t> rows, std::span<const int32_t> hidden,
+                          const std::function<bool()>& interrupted) {
+  check(tokens, sequences, rows, hidden);
   const std::vector<Run> batch = runs(sequences);
   std::vector<int32_t> positions(tokens.size());
   std::vector<kv::Sequences::Growth> growths;
@@ -162,6 +165,12 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   if (states_) states_->keep();
   ++steps_;
   return logits_.floats();
+}
+
+const float* Engine::hidden(int32_t row) const {
+  // No operator follows the head, so nothing has taken the place of what it read.
+  const int last = program_.tape().ops.back().inputs[0];
+  return buffers_[last] + static_cast<size_t>(row) * program_.width();
 }
 
 uint64_t Engine::identity() {

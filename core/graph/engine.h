@@ -35,11 +35,16 @@ class Engine {
   int load_state(const std::string& path);
 
   // Runs the tape over a batch: token i continues sequences[i]. Returns the logits of the batch
-  // rows asked for, [rows, vocab], valid until the next step. `interrupted` is polled every few
-  // milliseconds; when it returns true the step stops with Interrupted. After any error the
+  // rows asked for, [rows, vocab], valid until the next step. `hidden` names the rows that hidden()
+  // will be asked for; without rows of logits the head is not run. `interrupted` is polled every
+  // few milliseconds; when it returns true the step stops with Interrupted. After any error the
   // sequences are as before the step.
   const float* step(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
-                    std::span<const int32_t> rows, const std::function<bool()>& interrupted);
+                    std::span<const int32_t> rows, std::span<const int32_t> hidden,
+                    const std::function<bool()>& interrupted);
+  // What the head reads of a row of the last step's batch: the state after the output norm,
+  // [program().width()]. Valid until the next step.
+  const float* hidden(int32_t row) const;
 
   // Finishes what steps otherwise do little by little: joining the small pages that some weights
   // were loaded into, because that was quicker, to huge ones.
@@ -62,7 +67,7 @@ class Engine {
  private:
   std::vector<Run> runs(std::span<const int32_t> sequences) const;
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
-             std::span<const int32_t> rows) const;
+             std::span<const int32_t> rows, std::span<const int32_t> hidden) const;
   bool execute(Step& step);
   uint64_t identity();
 

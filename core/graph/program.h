@@ -64,6 +64,8 @@ class Program {
   WeightStore& weights() { return weights_; }
   const WeightStore& weights() const { return weights_; }
   size_t vocab() const { return vocab_; }
+  // Of the state that the head reads.
+  size_t width() const { return tape_.widths[tape_.ops.back().inputs[0]]; }
   size_t token_limit() const { return token_limit_; }  // ids are below it
   size_t max_rows() const { return max_rows_; }
   // Scratch that threads share, and that each has alone, enough for every operator.

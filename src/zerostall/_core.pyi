@@ -222,21 +222,6 @@ class Engine:
         UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
         """
 
-    def step(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], sequences: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
-        """
-        Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence are
-        neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked
-        for. After an error or a signal every sequence is as before. Raises
-        InvalidRequestError, ContextLengthError, OutOfBudgetError, CancelledError (of
-        interrupt()) or KeyboardInterrupt (of a signal, on the main thread).
-        """
-
-    def interrupt(self) -> None:
-        """
-        Let the step under way in another thread end soon, with CancelledError; if there is
-        none, the next one may.
-        """
-
     def settle(self) -> None:
         """
         Finish arranging the weights' memory, which steps otherwise do little by little after
@@ -303,6 +288,10 @@ class Engine:
         """Width of a row of logits."""
 
     @property
+    def width(self) -> int:
+        """Width of a hidden state."""
+
+    @property
     def max_batch(self) -> int:
         """The most tokens of one step."""
 
@@ -325,6 +314,28 @@ class Engine:
     @property
     def isa(self) -> str:
         """The instruction set in use."""
+
+    def step(self, tokens: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], sequences: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: Annotated[NDArray[numpy.int32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.float32], dict(shape=(None, None))]:
+        """
+        Run a batch: tokens[i] (int32 [T]) continues sequences[i]; the tokens of a sequence are
+        neighbours. Returns float32 [len(rows), vocab]: the logits after the batch rows asked
+        for. After an error or a signal every sequence is as before. Raises
+        InvalidRequestError, ContextLengthError, OutOfBudgetError, CancelledError (of
+        interrupt()) or KeyboardInterrupt (of a signal, on the main thread).
+        """
+
+    def step_hidden(self, tokens: NDArray[numpy.int32], sequences: NDArray[numpy.int32], rows: NDArray[numpy.int32], hidden: NDArray[numpy.int32]) -> tuple[NDArray[numpy.float32], NDArray[numpy.float32]]:
+        """
+        Like step(), and also float32 [len(hidden), width]: the states of these batch rows
+        after the output norm, of which the head makes logits. Any number of rows may be
+        asked for; without rows of logits the head is not run.
+        """
+
+    def interrupt(self) -> None:
+        """
+        Let the step under way in another thread end soon, with CancelledError; if there is
+        none, the next one may.
+        """
 
     def open_sequence(self) -> int:
         """Start an empty sequence; returns its number."""

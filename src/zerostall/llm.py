@@ -14,6 +14,8 @@ import numpy as np
 from zerostall import hub
 from zerostall.engine.batching import GAP_FACTOR
 from zerostall.engine.completion import Chunk, Completion
+from zerostall.engine.context_shift import ContextShift
+from zerostall.engine.embedding import Embedder, Prompt, Texts, encoded, pooling_of
 from zerostall.engine.generation import (
     Request,
     Watcher,
@@ -22,28 +24,24 @@ from zerostall.engine.generation import (
     generate,
     prepare,
 )
-from zerostall.engine.loader import Loaded, Options, load
-from zerostall.engine.meter import StreamMeter
+from zerostall.engine.loader import Options, load
+from zerostall.engine.open_model import OpenModel
 from zerostall.engine.session import Session
 from zerostall.engine.streaming import Streaming
-from zerostall.engine.task import Logits
-from zerostall.errors import ClosedError, InvalidRequestError
+from zerostall.engine.task import Logits, Rows
+from zerostall.errors import InvalidRequestError
 from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
-    from zerostall._core import GgufFile
-    from zerostall.arch import Architecture
-    from zerostall.text import Tokenizer
     from zerostall.text.grammar import Grammars
 
 COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
-UNLIMITED = 2**31 - 1  # of chat(): until the model ends or the context is full
+UNLIMITED = 2**31 - 1  # of chat(): until the model ends, or the context if it may not shift
 
-Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 
 
-class LLM:
+class LLM(OpenModel):
     """A loaded language model.
 
     Safe to use from several threads: calls share the engine's steps, and none changes a bit of
@@ -72,6 +70,10 @@ class LLM:
         streaming: how experts are read where the model does not fit into memory; None:
             Streaming().
         experts: how many experts each token uses, fewer than the model says: faster, and lossy.
+        context_shift: an answer that has filled the context goes on without the older half of
+            what is behind the first `keep` tokens, so that it ends at max_tokens only. A prompt
+            must fit all the same.
+        keep: tokens of a prompt that stay then, beside the one that begins every text; -1: all.
         gap_factor: while answers are streamed, how many times as long a step may take for the
             prompts that come in beside them, at least 1: more makes prompts faster and the
             streamed tokens slower. float("inf"): prompts come first, at full speed.
@@ -98,26 +100,22 @@ class LLM:
         pin: bool | None = None,
         streaming: Streaming | None = None,
         experts: int | None = None,
+        context_shift: bool = False,
+        keep: int = 0,
         gap_factor: float = GAP_FACTOR,
         progress: Callable[[float], None] | None = None,
     ) -> None:
-        streaming = streaming or Streaming()
+        reading = streaming or Streaming()
         options = Options(
-            threads, ctx, ram, kv_type, isa, max_batch, pin, streaming, experts, gap_factor
+            *(threads, ctx, ram, kv_type, isa, max_batch, pin, reading, experts),
+            context_shift=context_shift,
+            keep=keep,
+            gap_factor=gap_factor,
         )
-        self._loaded: Loaded | None = load(hub.resolve(model), options, progress)
+        super().__init__(load(hub.resolve(model), options, progress))
 
     def __enter__(self) -> LLM:
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the model. A call under way in another thread ends with ClosedError."""
-        if self._loaded is not None:
-            loaded, self._loaded = self._loaded, None
-            loaded.close()
 
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Completion:
         """Complete a prompt.
@@ -234,6 +232,62 @@ class LLM:
         with self.open_session() as session:
             yield from session.score(ids, start)
 
+    def hidden_states(self, ids: Sequence[int]) -> Rows:
+        """What the model's head makes logits of: the state after the output norm of each token.
+
+        Args:
+            ids: token ids, 1 to ctx of them, taken as they are.
+
+        Returns:
+            float32 [len(ids), width].
+        """
+        ids = self._checked(ids)
+        with self.open_session() as session:
+            return np.concatenate(list(session.states(ids)))
+
+    def embed(
+        self,
+        texts: Texts,
+        *,
+        pooling: str | None = None,
+        normalize: bool = True,
+        priority: int = 0,
+    ) -> Rows:
+        """Embeddings of texts: their hidden states, pooled into one vector each.
+
+        Args:
+            texts: one text or several, each a string (read as generate() reads a prompt) or
+                token ids. Several share the engine's steps.
+            pooling: "mean" of all tokens, "last" or "cls" (the first); None: what the model's
+                file says, else "last".
+            normalize: give vectors of length 1.
+            priority: of calls at the same time those with a lower one go first.
+
+        Returns:
+            float32 [number of texts, width].
+
+        Raises:
+            ContextLengthError: a text is longer than the context.
+            InvalidRequestError: a text is empty or has ids outside the vocabulary; there is no
+                such pooling, or the model is one that ranks.
+            ClosedError: the LLM was closed.
+        """
+        prompts = self.encode_texts(texts)
+        vectors = self.embedder(pooling, normalize=normalize, priority=priority).run(prompts)
+        return np.array(list(vectors), np.float32).reshape(len(prompts), self.architecture.width)
+
+    def embedder(
+        self, pooling: str | None = None, *, normalize: bool = True, priority: int = 0
+    ) -> Embedder:
+        """What embed() runs, for callers that take vectors as they come, or cancel()."""
+        loaded = self.loaded
+        pooling = pooling_of(loaded.file, pooling)
+        return Embedder(loaded.scheduler, pooling, normalize=normalize, priority=priority)
+
+    def encode_texts(self, texts: Texts) -> list[list[int]]:
+        """The token ids of each text that embed() computes; errors as there."""
+        return encoded(texts, self.encode_prompt)
+
     def open_session(self) -> Session:
         """A sequence of its own, to be reused by the turns of one conversation."""
         return Session(self.loaded.scheduler)
@@ -294,62 +348,6 @@ class LLM:
 
         return chat.prompt(self.tokenizer, self.loaded.path.name, messages, tools, variables)
 
-    @property
-    def bos_id(self) -> int | None:
-        """The beginning-of-text token, if the model wants one in front of every text."""
-        return self.tokenizer.bos_id if self.tokenizer.add_bos else None
-
-    @property
-    def loaded(self) -> Loaded:
-        """The loaded model's parts, unless closed."""
-        if self._loaded is None:
-            raise ClosedError("this LLM was closed; make a new one")
-        return self._loaded
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer; InvalidRequestError if the file has no vocabulary."""
-        if self.loaded.tokenizer is None:
-            raise InvalidRequestError(
-                f"{self.loaded.path.name} has no vocabulary: give token ids instead of text "
-                "(`zerostall run --tokens 1,2,3`)"
-            )
-        return self.loaded.tokenizer
-
-    @property
-    def path(self) -> Path:
-        """The model's file."""
-        return self.loaded.path
-
-    @property
-    def file(self) -> GgufFile:
-        """The open GGUF file: metadata and tensor directory."""
-        return self.loaded.file
-
-    @property
-    def architecture(self) -> Architecture:
-        """The model's tape and sizes."""
-        return self.loaded.model
-
-    @property
-    def context(self) -> int:
-        """Longest sequence in tokens."""
-        return self.loaded.scheduler.context
-
-    def meter(self) -> StreamMeter:
-        """Counts what streaming experts takes from now on, for all calls together."""
-        return StreamMeter(self.loaded.scheduler)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of token ids, and the width of logits."""
-        return self.loaded.scheduler.vocab_size
-
-    @property
-    def load_ms(self) -> float:
-        """How long loading took, in milliseconds."""
-        return self.loaded.load_ms
-
     def _request(
         self,
         prompt: list[int],
@@ -362,8 +360,18 @@ class LLM:
             self.tokenizer  # noqa: B018  raises: stop strings need a vocabulary
         constraint = self._grammars.constraint(params) if params.constrained else None
         return prepare(
-            prompt, params, default_tokens, self.context, self.vocab_size, priority, constraint
+            *(prompt, params, default_tokens, self.context, self.vocab_size),
+            priority=priority,
+            constraint=constraint,
+            shift=self._shift(prompt),
         )
+
+    def _shift(self, prompt: list[int]) -> ContextShift | None:
+        keep, tokenizer = self.loaded.keep, self.loaded.tokenizer
+        if keep is None:
+            return None
+        bos = None if tokenizer is None else self.bos_id
+        return ContextShift.of(keep, self.context, prompt, bos)
 
     @cached_property
     def _grammars(self) -> Grammars:

@@ -43,6 +43,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class Interpreter:
     """Runs a tape on one sequence, keeping keys and values between steps.
 
+    Attributes:
+        hidden: what the head read in the last step, float64 [tokens, width].
+
     Args:
         tape: the model.
         tensor: gives a tensor of the file by name, slowest dimension first.
@@ -64,6 +67,7 @@ class Interpreter:
             weights = [self._weight(w) for w in op.weights]
             outputs = getattr(self, op.kind)(op, inputs, weights)
             if op.kind == "logits":
+                self.hidden = inputs[0]
                 self.length += len(tokens)
                 return np.asarray(outputs[0])
             for index, value in zip(op.outputs, outputs, strict=True):

@@ -51,6 +51,16 @@ def test_a_turn_that_does_not_fit_is_taken_back(llm, chat_model):
     assert "/reset" in done.stderr
 
 
+def test_with_ctx_shift_the_oldest_turns_give_way(llm, chat_model):
+    lines = [f"def f(x, y):  # number {i} " + "of the functions " * 8 for i in range(2)]
+    said = [answer(llm, f"# user: {line}\n# assistant:") for line in lines]
+    size = len(llm.tokenize(f"# user: {lines[0]}\n# assistant:"))
+    args = ("-c", str(size + 12), "--ctx-shift", "--keep", "4")
+    done = run("chat", "-m", chat_model, *OPTIONS, *args, stdin="\n".join(lines))
+    assert done.stdout == f"{said[0]}\n{said[1]}\n"
+    assert "the oldest 2 messages no longer fit" in done.stderr
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_conversation(llm, chat_model):
     endless = ("--temp", "0", "-t", "1")
     with subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.shell import COMMAND, PAUSING, run, run_json
 from tests.tasks import HANG_S
-from zerostall import SamplingParams
+from zerostall import LLM, SamplingParams
 
 PROMPT = "def read_lines(path):"
 GREEDY = ("--temp", "0", "-n", "16", "-t", "1")
@@ -80,6 +80,19 @@ def test_stop_ends_the_text(reference):
     _, answer = run_json("run", PROMPT, *GREEDY, "--stop", stop, "--stop", "never")
     assert answer["text"] == reference.text[: reference.text.index(stop)]
     assert answer["finish_reason"] == "stop"
+
+
+def test_with_ctx_shift_a_full_context_does_not_end_the_text():
+    args = ("run", PROMPT, "--temp", "0", "-n", "100", "-t", "1", "-c", "32", "--ignore-eos")
+    _, answer = run_json(*args, "--ctx-shift", "--keep", "3")
+    assert answer["usage"]["completion_tokens"] == 100
+    with LLM("nano", threads=1, ctx=32, context_shift=True, keep=3) as shifting:
+        params = SamplingParams(temperature=0, max_tokens=100, ignore_eos=True)
+        assert shifting.generate(PROMPT, params).text == answer["text"]
+    _, answer = run_json(*args)
+    assert answer["usage"]["completion_tokens"] < 32
+    _, answer = run_json(*args, "--keep", "3")
+    assert "keep is 3 without context_shift" in answer["error"]["message"]
 
 
 def test_a_chat_model_is_asked_unless_raw(llm, chat_model, reference):

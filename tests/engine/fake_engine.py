@@ -74,6 +74,11 @@ class FakeEngine:
         self._interrupted.set()
 
     def step(self, tokens, sequences, rows):
+        return self.step_hidden(tokens, sequences, rows, np.empty(0, np.int32))[0]
+
+    def step_hidden(self, tokens, sequences, rows, hidden):
+        """A token's hidden state is the sum and the number of the tokens up to it."""
+        assert hidden.dtype == np.int32
         assert tokens.dtype == sequences.dtype == rows.dtype == np.int32
         assert 0 < len(tokens) <= self.max_batch
         assert len(rows) <= self.max_logits
@@ -88,10 +93,12 @@ class FakeEngine:
             raise ValueError("a bad token")
         grown = {int(s): list(self.sequences[int(s)]) for s in sequences}
         logits = np.zeros((len(tokens), VOCAB), np.float32)
+        states = np.zeros((len(tokens), 2), np.float32)
         for i, (token, sequence) in enumerate(zip(tokens, sequences, strict=True)):
             held = grown[int(sequence)]
             held.append(int(token))
             logits[i, sum(held) % VOCAB] = 1.0
+            states[i] = sum(held), len(held)
         if sum(pages(held) for held in (self.sequences | grown).values()) > self.capacity:
             raise OutOfBudgetError("no free page")
         self.sequences |= grown
@@ -101,7 +108,7 @@ class FakeEngine:
                 for s in dict.fromkeys(sequences.tolist())
             }
         )
-        return logits[rows]
+        return logits[rows], states[hidden]
 
 
 def pages(held: list[int]) -> int:

@@ -57,6 +57,15 @@ def test_rows_are_not_more_than_the_engine_gives():
     assert shares([scoring], max_rows=4) == [(0, 4, 4)]
 
 
+def test_hidden_states_take_no_rows_of_logits():
+    hidden = Scoring(Place(), [1] * 100, 0, hidden=True)
+    assert shares([hidden], max_rows=4) == [(0, 100, 100)]
+    assert sorted(shares([hidden, task(50)], max_rows=1)) == [(0, 100, 100), (1, 50, 1)]
+    # The last token of a text is no answer, beside which prompts would be slowed.
+    last = Scoring(Place(), [1], 0, hidden=True)
+    assert sorted(shares([last, task(300)])) == [(0, 1, 1), (1, 300, 1)]
+
+
 def test_a_prompt_makes_a_step_with_answers_at_most_twice_as_long():
     pace = Pace()
     for _ in range(50):

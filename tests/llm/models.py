@@ -28,6 +28,17 @@ def with_template(model: bytes, template: str = TEMPLATE) -> bytes:
     return model[:16] + struct.pack("<Q", entries + 1) + entry + model[24:]
 
 
+def with_number(model: bytes, key: str, number: int) -> bytes:
+    """The model with one more unsigned number in its metadata, and a text that fills a block."""
+    entry = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<II", 4, number)
+    name = b"test.filling"
+    entry += struct.pack("<Q", len(name)) + name
+    filling = -(len(entry) + 4 + 8) % BLOCK
+    entry += struct.pack("<IQ", 8, filling) + b" " * filling
+    (entries,) = struct.unpack_from("<Q", model, 16)
+    return model[:16] + struct.pack("<Q", entries + 2) + entry + model[24:]
+
+
 def without_vocabulary(model: bytes) -> bytes:
     """The model saying that it has no tokenizer."""
     old = b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 4) + b"gpt2"

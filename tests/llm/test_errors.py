@@ -59,7 +59,7 @@ def test_ids_outside_the_vocabulary_are_refused(llm, field):
         ({"ctx": 2048}, "ctx is 2048; nano.gguf was made for up to 1024"),
         ({"ctx": 0}, "ctx is 0"),
         ({"threads": 0}, "threads is 0"),
-        ({"kv_type": "q8_0"}, "kv_type is 'q8_0'; give one of f16, f32, int8"),
+        ({"kv_type": "q8_0"}, "kv_type is 'q8_0'; give one of auto, f16, f32, int8"),
         ({"ram": "much"}, "ram is 'much'"),
         ({"max_batch": 0}, "max_batch is 0"),
         ({"gap_factor": 0.99}, "gap_factor is 0.99"),

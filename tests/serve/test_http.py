@@ -221,9 +221,3 @@ def test_slots_tell_which_places_are_taken(server):
         server.wait_until("zerostall_running", 1)
         assert [slot["is_processing"] for slot in server.get("/slots").json()] == [True, False]
     server.wait_until("zerostall_running", 0)
-
-
-def test_embeddings_are_refused_with_the_reason(server):
-    status, error = error_of(server.post("/v1/embeddings", {"input": "x"}))
-    assert (status, error["code"]) == (501, "not_supported")
-    assert "embeddings are not supported" in error["message"]

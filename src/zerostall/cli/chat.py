@@ -36,6 +36,8 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Repeat a random choice.")] = None,
     threads: options.Threads = None,
     ctx: options.Context = None,
+    ctx_shift: options.CtxShift = False,
+    keep: options.Keep = 0,
     ram: options.Ram = None,
     kv_type: options.KvType = "auto",
     isa: options.Isa = None,
@@ -70,17 +72,23 @@ def main(
         with options.open_llm(model, how) as llm:
             if llm.tokenizer.chat_template is None:
                 llm.encode_chat([{"role": "user", "content": "hi"}])  # raises, saying what to do
-            Conversation(llm, params, system, stats).loop()
+            Conversation(llm, params, system, stats, forgets=ctx_shift).loop()
 
 
 class Conversation:
-    """The messages so far, and the sequence that holds them in the KV cache."""
+    """The messages so far, and the sequence that holds them in the KV cache.
 
-    def __init__(self, llm: LLM, params: SamplingParams, system: str | None, stats: bool) -> None:
+    If it `forgets`, the oldest are left out when they no longer fit.
+    """
+
+    def __init__(
+        self, llm: LLM, params: SamplingParams, system: str | None, stats: bool, *, forgets: bool
+    ) -> None:
         self.llm = llm
         self.params = params
         self.system = system
         self.stats = stats
+        self.forgets = forgets
         self.session: Session = llm.open_session()
         self.messages: list[dict[str, Any]] = []
         self.reset()
@@ -118,11 +126,34 @@ class Conversation:
             elif command:
                 self.answer(line)
 
+    def forget(self) -> None:
+        """Leave out the older half of the turns until the others fit; the system message stays."""
+        first = 0 if self.system is None else 1
+        left_out = 0
+        while (turns := (len(self.messages) - first) // 2) and not self.fits():
+            count = 2 * -(-turns // 2)
+            del self.messages[first : first + count]
+            left_out += count
+        if left_out:
+            typer.echo(f"(the oldest {left_out} messages no longer fit)", err=True)
+
+    def fits(self) -> bool:
+        """Whether the messages are no longer than the context."""
+        from zerostall.errors import ContextLengthError
+
+        try:
+            self.llm.encode_chat(self.messages)
+        except ContextLengthError:
+            return False
+        return True
+
     def answer(self, line: str) -> None:
         """Generate one answer; what an interrupt or error leaves stays consistent."""
         from zerostall.errors import ContextLengthError
 
         self.messages.append({"role": "user", "content": line})
+        if self.forgets:
+            self.forget()
         said = ""
         timings = None
         try:

@@ -54,6 +54,15 @@ Context = Annotated[
     int | None,
     typer.Option("-c", "--ctx", help="Longest sequence in tokens; by default up to 4096."),
 ]
+CtxShift = Annotated[
+    bool,
+    typer.Option(
+        "--ctx-shift", help="Go on when the context is full, without the older half of the text."
+    ),
+]
+Keep = Annotated[
+    int, typer.Option(metavar="N", help="Tokens of the prompt that --ctx-shift keeps; -1: all.")
+]
 Ram = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +79,10 @@ Isa = Annotated[
 KvType = Annotated[
     str,
     typer.Option("--kv-type", "--kv", help="Precision of the KV cache: auto, f16, f32 or int8."),
+]
+Pooling = Annotated[
+    str | None,
+    typer.Option(help="Of embeddings: mean, last, cls (first); by default the model's own."),
 ]
 STREAMED = "Experts that do not fit into memory"
 Io = Annotated[
@@ -163,6 +176,8 @@ class Loading:
     check_records: bool = False
     record_states: int = 0
     gap_factor: float = 2.0
+    ctx_shift: bool = False
+    keep: int = 0
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Loading:
@@ -206,6 +221,8 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
             streaming=how.streaming(None if how.trace is None else record),
             experts=how.experts,
             gap_factor=how.gap_factor,
+            context_shift=how.ctx_shift,
+            keep=how.keep,
             progress=progress,
         )
     with llm, record.to(how.trace, llm):

@@ -10,6 +10,7 @@ VERBS = (
     "run",
     "chat",
     "serve",
+    "embed",
     "info",
     "tokenize",
     "pull",

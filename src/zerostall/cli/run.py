@@ -84,6 +84,8 @@ def main(
     ] = None,
     threads: options.Threads = None,
     ctx: options.Context = None,
+    ctx_shift: options.CtxShift = False,
+    keep: options.Keep = 0,
     ram: options.Ram = None,
     kv_type: options.KvType = "auto",
     isa: options.Isa = None,

@@ -34,6 +34,7 @@ def main(
         Path | None,
         typer.Option(metavar="FILE", help="A jinja2 template to use instead of the model's."),
     ] = None,
+    pooling: options.Pooling = None,
     parallel: Annotated[
         int, typer.Option(help="Requests that run at once.", rich_help_panel=Limits)
     ] = 8,
@@ -65,6 +66,8 @@ def main(
     ] = 30.0,
     threads: options.Threads = None,
     ctx: options.Context = None,
+    ctx_shift: options.CtxShift = False,
+    keep: options.Keep = 0,
     ram: options.Ram = None,
     kv_type: options.KvType = "auto",
     isa: options.Isa = None,
@@ -98,6 +101,7 @@ def main(
             api_keys=tuple(api_key or ()),
             cors=tuple(cors or ()),
             chat_template=None if chat_template is None else read_template(chat_template),
+            pooling=pooling,
             body_bytes=max_body,
             timeout_s=timeout,
             grace_s=grace,

@@ -26,7 +26,12 @@ class Part:
 
     task: Task
     tokens: int
-    rows: int  # how many of the last of them have logits that are wanted
+    rows: int  # of how many of the last of them something is wanted
+
+    @property
+    def logits(self) -> int:
+        """How many rows of logits it takes."""
+        return 0 if self.task.wants_hidden else self.rows
 
     @property
     def ids(self) -> list[int]:
@@ -86,13 +91,13 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
         max_batch: the most tokens.
         max_rows: the most rows of logits.
 
-    Answers (one token left to compute) all go in. What room there is goes to prompts: half to the
-    first, so that it is not starved, then to those that need least, so that short ones need not
-    wait for long ones.
+    Answers (one token left, whose logits are wanted) all go in. What room there is goes to
+    prompts: half to the first, so that it is not starved, then to those that need least, so that
+    short ones need not wait for long ones.
     """
-    answers = [task for task in tasks if task.remaining == 1][: min(max_batch, max_rows)]
-    parts = [Part(task, 1, 1) for task in answers]
-    prompts = [task for task in tasks if task.remaining > 1]
+    answers = [task for task in tasks if task.remaining == 1 and not task.wants_hidden]
+    parts = [Part(task, 1, 1) for task in answers[: min(max_batch, max_rows)]]
+    prompts = [task for task in tasks if task.remaining > 1 or task.wants_hidden]
     room = max_batch - len(parts)
     rows = max_rows - len(parts)
     if answers:
@@ -112,27 +117,33 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
         part = _part(task, granted[task], rows)
         if part.tokens:
             parts.append(part)
-            rows -= part.rows
+            rows -= part.logits
     return parts
 
 
-def arrays(parts: Sequence[Part]) -> tuple[Ids, Ids, Ids]:
-    """A step as the core takes it: tokens, the sequence of each, and which have logits."""
+def arrays(parts: Sequence[Part]) -> tuple[Ids, Ids, Ids, Ids]:
+    """A step as the core takes it: tokens, the sequence of each, and which give what.
+
+    The third has the rows whose logits are wanted, the fourth those whose hidden states are.
+    """
     tokens: list[int] = []
     sequences: list[int] = []
     rows: list[int] = []
+    hidden: list[int] = []
     for part in parts:
         sequence = part.task.place.sequence
         assert sequence is not None
         tokens += part.ids
         sequences += [sequence] * part.tokens
-        rows += range(len(tokens) - part.rows, len(tokens))
-    return np.asarray(tokens, np.int32), np.asarray(sequences, np.int32), np.asarray(rows, np.int32)
+        wanted = hidden if part.task.wants_hidden else rows
+        wanted += range(len(tokens) - part.rows, len(tokens))
+    batch = [np.asarray(part, np.int32) for part in (tokens, sequences, rows, hidden)]
+    return batch[0], batch[1], batch[2], batch[3]
 
 
 def _part(task: Task, tokens: int, rows: int) -> Part:
-    """At most so many tokens and rows of a task."""
+    """At most so many tokens and rows of logits of a task."""
     begin = len(task.place.tokens)
     unwanted = max(0, min(tokens, task.next_row - begin))
-    wanted = min(tokens - unwanted, rows)
+    wanted = tokens - unwanted if task.wants_hidden else min(tokens - unwanted, rows)
     return Part(task, unwanted + wanted, wanted)

@@ -150,7 +150,7 @@ def make_plan(
     if ctx is not None and not 1 <= ctx <= model_context:
         raise InvalidRequestError(
             f"ctx is {ctx}; {name} was made for up to {model_context} tokens: "
-            f"give 1 to {model_context}"
+            f"give 1 to {model_context}; with context_shift answers go on beyond it"
         )
     budget = ram if ram is not None else available_bytes()
     context = ctx or min(model_context, DEFAULT_CONTEXT)

@@ -190,7 +190,7 @@ class Completion:
         text: what was generated, without stop strings and special tokens.
         token_ids: every token sampled, the end-of-text or stop token included.
         finish_reason: "stop" (the model ended, or a stop string or token came) or "length"
-            (max_tokens, or the context is full).
+            (max_tokens, or the context is full and may not shift).
         usage: token counts.
         timings: how long it took.
         seed: the seed that repeats it.

@@ -17,6 +17,7 @@ from zerostall.engine.completion import (
     TokenLogprob,
     Usage,
 )
+from zerostall.engine.context_shift import ContextShift
 from zerostall.engine.session import Session
 from zerostall.engine.task import Logits, Task
 from zerostall.errors import ContextLengthError, InvalidRequestError
@@ -38,10 +39,11 @@ class Request:
 
     prompt: list[int]
     params: SamplingParams
-    max_tokens: int  # within the context
+    max_tokens: int  # within the context, unless it may shift
     seed: int
     priority: int = 0
     constraint: Constraint | None = None  # of this one generation: it remembers the tokens
+    shift: ContextShift | None = None  # how to go on when the context is full
 
 
 def prepare(
@@ -52,6 +54,7 @@ def prepare(
     vocab_size: int,
     priority: int = 0,
     constraint: Constraint | None = None,
+    shift: ContextShift | None = None,
 ) -> Request:
     """Fill in what the caller left open and check token ids against the vocabulary.
 
@@ -65,10 +68,11 @@ def prepare(
                     f"{name} names token {token}; the vocabulary has ids 0 to {vocab_size - 1}"
                 )
     asked = default_tokens if params.max_tokens is None else params.max_tokens
-    # The last token generated needs no place: nothing is computed after it.
-    room = context - len(prompt) + 1
+    if shift is None:
+        # The last token generated needs no place: nothing is computed after it.
+        asked = min(asked, context - len(prompt) + 1)
     seed = secrets.randbits(32) if params.seed is None else params.seed
-    return Request(prompt, params, min(asked, room), seed, priority, constraint)
+    return Request(prompt, params, asked, seed, priority, constraint, shift)
 
 
 def checked_prompt(ids: Sequence[int], vocab_size: int, context: int, longest: int) -> list[int]:
@@ -142,7 +146,7 @@ class Generation(Task):
             )
         )
 
-    def receive(self, logits: Logits) -> Sequence[int]:
+    def receive(self, rows: Logits) -> Sequence[int]:
         """Sample a token, and go on with it unless it was the last."""
         if self._count == 0:
             self.watched = False
@@ -150,7 +154,7 @@ class Generation(Task):
         if self._request.max_tokens == 0:
             self.put(Sampled(None, "length", None, self._prompt_ms, 0.0))
             return ()
-        row = logits[0]
+        row = rows[0]
         constraint = self._request.constraint
         token = self._sampler.sample(allowed(row, constraint))
         self._sampler.accept(token)
@@ -168,7 +172,14 @@ class Generation(Task):
             logprob = token_logprob(self._sampler, row, token, alternatives)
         self._predicted_ms += self.tick()
         self.put(Sampled(token, reason, logprob, self._prompt_ms, self._predicted_ms))
-        return () if reason else (token,)
+        if reason:
+            return ()
+        shift = self._request.shift
+        stays = None if shift is None else shift.make_room(self.tokens)
+        if stays is None:
+            return (token,)
+        self.restart([*stays, token])
+        return ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from zerostall.engine.budget import (
     make_plan,
     parse_bytes,
 )
+from zerostall.engine.context_shift import ALL, check_keep
 from zerostall.engine.cpus import place_threads
 from zerostall.engine.drive import drive_place, nearest_first
 from zerostall.engine.profile import write_profile
@@ -54,6 +55,8 @@ class Options:
     streaming: Streaming = field(default_factory=Streaming)
     experts: int | None = None
     gap_factor: float = GAP_FACTOR
+    context_shift: bool = False
+    keep: int = 0
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -72,11 +75,23 @@ class Options:
             raise InvalidRequestError(
                 f"gap_factor is {self.gap_factor}; give at least 1, or inf for no limit"
             )
+        if self.keep < ALL:
+            raise InvalidRequestError(f"keep is {self.keep}; give 0 or more, or -1 for the prompt")
+        if self.keep and not self.context_shift:
+            raise InvalidRequestError(
+                f"keep is {self.keep} without context_shift; nothing is dropped then"
+            )
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to run. `tokenizer` is None if the file carries no vocabulary."""
+    """A model ready to run.
+
+    Attributes:
+        tokenizer: None if the file carries no vocabulary.
+        profile: of its experts, written on close.
+        keep: how many tokens of a prompt stay when the context is full; None: an answer ends then.
+    """
 
     path: Path
     file: GgufFile
@@ -84,7 +99,8 @@ class Loaded:
     tokenizer: Tokenizer | None
     scheduler: Scheduler
     load_ms: float
-    profile: Path | None = None  # of its experts, written on close
+    profile: Path | None = None
+    keep: int | None = None
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
@@ -179,6 +195,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     clock = time.perf_counter()
     planned = plan_load(path, options)
     options, file, model = planned.options, planned.file, planned.model
+    check_keep(options.keep, planned.plan.context)
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
@@ -195,6 +212,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         scheduler,
         load_ms,
         options.streaming.profile,
+        options.keep if options.context_shift else None,
     )
 
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zerostall.engine.batching import GAP_FACTOR, Pace, Part, arrays, compose
+from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
 from zerostall.engine.streaming import Demand
-from zerostall.engine.task import Place, Task
+from zerostall.engine.task import Place, Rows, Task
 from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class Scheduler:
         batch = self._batch
         begun = time.perf_counter()
         try:
-            logits = self.engine.step(*arrays(batch))
+            given = self._compute(*arrays(batch))
             if self._trace is not None:
                 self._trace(self.engine.take_trace())
         except CancelledError:
@@ -281,27 +281,35 @@ class Scheduler:
             self._suspect(batch, error)
             return
         self._batch = []  # too late to interrupt it
-        answers = sum(part.tokens == part.rows == 1 for part in batch)
+        answers = sum(part.tokens == part.logits == 1 for part in batch)
         prompts = sum(part.tokens for part in batch) - answers
         self._pace.note(answers, prompts, time.perf_counter() - begun)
         self._ledger.charge(batch, self.engine.stream_stats())
         self._clock += 1
-        done = 0
+        done = [0, 0]
         for part in batch:
             place = part.task.place
             place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
             self._advance(part.task)
-            self._hand_out(part.task, logits[done : done + part.rows])
-            done += part.rows
+            kind = part.task.wants_hidden
+            first, done[kind] = done[kind], done[kind] + part.rows
+            self._hand_out(part.task, given[kind][first : done[kind]])
 
-    def _hand_out(self, task: Task, logits: np.ndarray) -> None:
-        if len(logits) == 0 or task.stopped:
+    def _compute(self, tokens: Ids, sequences: Ids, rows: Ids, hidden: Ids) -> tuple[Rows, Rows]:
+        """Logits after `rows` of the batch, hidden states of `hidden`."""
+        if len(hidden):
+            return self.engine.step_hidden(tokens, sequences, rows, hidden)
+        return self.engine.step(tokens, sequences, rows), np.empty((0, 0), np.float32)
+
+    def _hand_out(self, task: Task, rows: Rows) -> None:
+        if len(rows) == 0 or task.stopped:
             return
-        task.next_row += len(logits)
+        task.next_row += len(rows)
         try:
-            task.tokens += task.receive(logits)
+            more = task.receive(rows)  # which may restart it with other tokens
+            task.tokens += more
         except Exception as error:  # noqa: BLE001  its consumer gets it
             task.fail(error)
         task.finished = task.next_row == len(task.tokens)

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from zerostall.engine.scheduler import Scheduler
-from zerostall.engine.task import Logits, Place, Scoring, Task
+from zerostall.engine.task import Logits, Place, Rows, Scoring, Task
 from zerostall.errors import ClosedError, InvalidRequestError
 
 
@@ -110,9 +110,12 @@ class Session:
         Blocks follow the engine's limits, so a caller that reduces each block needs memory for
         two only.
         """
-        if start >= len(tokens):
-            return
-        yield from self.run(Scoring(self.place, tokens, start, priority))
+        if start < len(tokens):
+            yield from self.run(Scoring(self.place, tokens, start, priority))
+
+    def states(self, tokens: Sequence[int]) -> Iterator[Rows]:
+        """Hidden states of all tokens, in blocks [rows, width]."""
+        yield from self.run(Scoring(self.place, tokens, 0, hidden=True))
 
 
 def _cancelled() -> ClosedError:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Logits = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.float32]  # a row a position
+Logits = Rows
 
 
 class Place:
@@ -39,13 +40,18 @@ class Task(ABC):
 
     What it gives is not computed faster than the consumer takes it, but for `ahead` events.
 
+    Attributes:
+        wants_hidden: rows are hidden states (what the head makes logits of), not logits.
+
     Args:
         place: where; one task at a time.
         tokens: what the sequence is to hold, at least one.
-        first_row: logits of this position and of all later ones are wanted.
+        first_row: rows of this position and of all later ones are wanted.
         priority: a lower number goes first.
         ahead: how many events may wait for the consumer.
     """
+
+    wants_hidden = False
 
     def __init__(
         self, place: Place, tokens: Sequence[int], first_row: int, priority: int, ahead: int
@@ -69,11 +75,12 @@ class Task(ABC):
 
     # --- the scheduler's thread ---------------------------------------------------------------
     @abstractmethod
-    def receive(self, logits: Logits) -> Sequence[int]:
-        """Take logits [rows, vocab] of the next positions wanted.
+    def receive(self, rows: Rows) -> Sequence[int]:
+        """Take logits [rows, vocab] or hidden states [rows, width] of the next positions wanted.
 
         Returns:
-            Tokens to go on with; none after the last wanted row ends the task.
+            Tokens to go on with; none after the last wanted row ends the task, unless it was
+            restarted.
         """
 
     def begin(self) -> None:
@@ -107,6 +114,12 @@ class Task(ABC):
             if was_paused:
                 self.begin()
         return not self.paused
+
+    def restart(self, tokens: Sequence[int]) -> None:
+        """Go on with another text, of whose last token a row is wanted; for receive()."""
+        self.tokens = list(tokens)
+        self.next_row = len(self.tokens) - 1
+        self.placed = False
 
     def put(self, event: Any) -> None:
         """Hand an event to the consumer; None is the last."""
@@ -146,14 +159,23 @@ class _Failure:
 
 
 class Scoring(Task):
-    """Gives the logits of all positions from `start` on, in blocks [rows, vocab]."""
+    """Gives the rows of all positions from `start` on in blocks, logits or hidden states."""
 
-    def __init__(self, place: Place, tokens: Sequence[int], start: int, priority: int = 0) -> None:
+    def __init__(
+        self,
+        place: Place,
+        tokens: Sequence[int],
+        start: int,
+        priority: int = 0,
+        *,
+        hidden: bool = False,
+    ) -> None:
         super().__init__(place, tokens, start, priority, ahead=1)
+        self.wants_hidden = hidden
 
-    def receive(self, logits: Logits) -> Sequence[int]:
+    def receive(self, rows: Rows) -> Sequence[int]:
         """Hand the block on."""
-        self.put(logits)
+        self.put(rows)
         if self.next_row == len(self.tokens):
             self.put(None)
         return ()

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from zerostall.serve import chat, completions, faults, native
+from zerostall.serve import chat, completions, embeddings, faults, native
 from zerostall.serve.anthropic import routes as anthropic_routes
 from zerostall.serve.anthropic.edge import Edge
 from zerostall.serve.limits import BodyLimit, KeyCheck
@@ -60,7 +60,7 @@ def _routed(service: Service) -> FastAPI:
     )
     faults.install(app)
     app.add_exception_handler(ClientDisconnect, _gone)
-    for part in (chat, completions, anthropic_routes, responses_routes, native):
+    for part in (chat, completions, embeddings, anthropic_routes, responses_routes, native):
         app.include_router(part.routes(service))
     return app
 

@@ -63,13 +63,6 @@ def routes(service: Service) -> APIRouter:
             for id in range(service.gate.parallel)
         ]
 
-    @router.post("/v1/embeddings")
-    async def embeddings() -> None:
-        """Not there: the core gives logits, not the hidden states that embeddings are made of."""
-        raise ApiError(
-            501, "embeddings are not supported: this server generates text", code="not_supported"
-        )
-
     @router.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """Token ids of a text."""

@@ -97,7 +97,7 @@ class Run:
         self._session: Session | None = None
         self._cancelled = False
         self._first = True
-        self._ticket = gate.enter(self._start, min(job.priority for job in jobs))
+        self._ticket = gate.enter(self._start, min((job.priority for job in jobs), default=0))
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
         """What the jobs give as it comes; None each time that `silence_s` pass without.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError
@@ -18,6 +18,8 @@ from zerostall.serve.settings import Settings
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
+
+R = TypeVar("R", bound=Run)
 
 
 class Service:
@@ -85,7 +87,14 @@ class Service:
         Raises:
             ApiError: 429, the queue is full.
         """
-        run = Run(self.llm, jobs, self.gate, self._pool, self.metrics, self.settings.timeout_s)
+        return self.track(Run(self.llm, jobs, *self.running()))
+
+    def running(self) -> tuple[Gate, Executor, Metrics, float]:
+        """What every run needs of this service: its last arguments."""
+        return self.gate, self._pool, self.metrics, self.settings.timeout_s
+
+    def track(self, run: R) -> R:
+        """Cancel a run when the service stops."""
         self._runs = {other for other in self._runs if not other.done} | {run}
         return run
 

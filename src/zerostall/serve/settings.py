@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zerostall.engine.embedding import check_pooling
 from zerostall.errors import InvalidRequestError
 
 
@@ -18,6 +19,7 @@ class Settings:
         api_keys: any of these is accepted; none: everybody is.
         cors: origins whose pages may call; "*" is every one.
         chat_template: jinja2 source used instead of the model's own.
+        pooling: of embeddings; None: the model's own.
         body_bytes: largest request body.
         body_s: seconds in which a body must have arrived.
         timeout_s: longest time of a request, waiting included; 0 is no limit.
@@ -33,6 +35,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     chat_template: str | None = None
+    pooling: str | None = None
     body_bytes: int = 8 * 2**20
     body_s: float = 30.0
     timeout_s: float = 3600.0
@@ -43,6 +46,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low in (("port", 0), ("parallel", 1), ("queue", 0), ("body_bytes", 1)):
             self._at_least(name, low)
+        if self.pooling is not None:
+            check_pooling(self.pooling)
         self._at_least("timeout_s", 0)
         self._at_least("grace_s", 0)
         if self.port > 65535:
