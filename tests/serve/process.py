@@ -35,7 +35,7 @@ class Server:
         return OpenAI(base_url=f"{self.url}/v1", **options)
 
     def anthropic(self, **options: object) -> Anthropic:
-        options = {"api_key": "none", "max_retries": 0, "timeout": 60} | options
+        options = {"api_key": "none", "max_retries": 0, "timeout": HANG_S} | options
         return Anthropic(base_url=self.url, **options)
 
     def get(self, path: str, **options: object) -> httpx.Response:

@@ -21,7 +21,7 @@ class ScriptedLLM:
     """Answers with `pieces`, one a token; notes what it was asked.
 
     `silent_until`: no token comes before the request was "cancelled", the stream was "kept alive"
-    by a comment, or the test has "released" it.
+    by a comment or a ping, or the test has "released" it.
     """
 
     context, vocab_size = 100, 10
@@ -87,7 +87,8 @@ def talk(llm: ScriptedLLM | None, ask: Callable, **settings: object) -> object:
 
         async def watched(scope, receive, send):
             async def watch(message):
-                if llm is not None and b": keep-alive" in message.get("body", b""):
+                body = message.get("body", b"")
+                if llm is not None and (b": keep-alive" in body or b"event: ping" in body):
                     llm.kept_alive.set()
                 await send(message)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import httpx
 import psutil
 
 from tests.serve.process import Server
+from tests.tasks import HANG_S, eventually
 
 CLIENTS = 16
 SCHEMA = {"enum": ["yes", "no"]}
@@ -34,10 +34,9 @@ def held(server: Server) -> Held:
     server.wait_until("zerostall_queued", 0)
     process = psutil.Process(server.process.pid)
     # The connection that asked for the metrics is closed a moment after its answer.
-    end = time.monotonic() + 20
-    while any(c.status != psutil.CONN_LISTEN for c in process.net_connections("tcp")):
-        assert time.monotonic() < end, "connections stay open"
-        time.sleep(0.05)
+    assert eventually(
+        lambda: all(c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+    ), "connections stay open"
     return Held(process.num_threads(), process.num_fds(), process.memory_full_info().uss)
 
 
@@ -71,7 +70,7 @@ def storm(server: Server, requests: int, seed: int, gone: float = 0.25) -> Count
     def client(number: int) -> None:
         draw = random.Random(f"{seed}.{number}")
         mine = len(range(number, requests, CLIENTS))
-        with httpx.Client(base_url=server.url, timeout=120) as http:
+        with httpx.Client(base_url=server.url, timeout=HANG_S) as http:
             for _ in range(mine):
                 how = _one(http, draw, draw.random() < gone)
                 with lock:

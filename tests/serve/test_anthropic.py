@@ -253,9 +253,11 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event_and_silence_is_a_ping():
     async def post(client):
         return await client.post("/v1/messages", json=ASK | {"stream": True})
 
-    llm = ScriptedLLM("a", silent_until="cancelled")
-    text = talk(llm, post, timeout_s=2, keep_alive_s=0.05).text
+    # No token comes before the ping.
+    text = talk(ScriptedLLM("a", silent_until="kept alive"), post, keep_alive_s=0.05).text
     assert "event: ping\n" in text
+    assert "event: message_stop\n" in text
+    text = talk(ScriptedLLM("a", silent_until="cancelled"), post, timeout_s=0.1).text
     last = text.strip().split("\n\n")[-1]
     assert last.startswith("event: error\n")
     assert json.loads(last.split("data: ")[1])["error"]["type"] == "timeout_error"

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 
 from zerostall.errors import ZerostallError
 from zerostall.serve.answers import TextLogprobs, Totals, joined, shown_logprobs, shown_progress
+from zerostall.serve.conversation import room
 from zerostall.serve.faults import to_api_error
 from zerostall.serve.run import Item, Job, Run
 from zerostall.serve.schema import COMPLETION_TOKENS, CompletionRequest, check_params
@@ -47,7 +48,7 @@ def routes(service: Service) -> APIRouter:
 
 def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
     """Every answer to every prompt, checked: nothing is computed for a request that fails."""
-    tokens = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
+    tokens = room(llm, COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens)
     form = body.form()
     jobs: list[Job] = []
     for prompt in body.prompts():
@@ -56,7 +57,7 @@ def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
             for choice in range(body.choices):
                 params = body.sampling(choice, tokens, body.logprobs, form)
                 check_params(llm, ids, params, form)
-                score = body.echo and body.logprobs is not None
+                score = bool(body.echo) and body.logprobs is not None
                 jobs.append(body.job(len(jobs), ids, params, score_prompt=score))
         except ZerostallError as error:
             raise to_api_error(error, "prompt") from error

@@ -10,7 +10,7 @@ from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import Message, to_template
 from zerostall.serve.output import THINK
-from zerostall.serve.schema import Tools
+from zerostall.serve.schema import UNLIMITED, Tools
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -60,7 +60,8 @@ def blamed(error: ZerostallError, where: str = "messages") -> ApiError:
 
 def room(llm: LLM, *limits: int | None) -> int:
     """The first limit of tokens that is given, else as many as the context holds."""
-    return next((limit for limit in limits if limit is not None), llm.context)
+    given = next((limit for limit in limits if limit is not None), UNLIMITED)
+    return llm.context if given == UNLIMITED else given
 
 
 def switches(effort: str | None, given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zerostall.serve.faults import ApiError
 
-OPEN = frozenset({"/health"})
+OPEN = frozenset({"/health", "/v1/health"})
 
 
 class KeyCheck:
-    """Answers 401 unless a request has one of the keys; /health needs none."""
+    """Answers 401 unless a request has one of the keys; OPEN paths need none."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app

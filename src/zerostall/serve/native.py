@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -16,28 +17,36 @@ from zerostall.serve.messages import to_template
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from zerostall.serve.service import Service
 
+Route = TypeVar("Route", bound=Callable[..., Any])
+
 
 def routes(service: Service) -> APIRouter:
     """The routes."""
     router = APIRouter()
 
-    @router.get("/health")
+    @_get(router, "/v1/health")
+    @_get(router, "/health")
     async def health() -> dict[str, str]:
         """200 when the model is loaded, 503 before."""
         _ = service.llm
         return {"status": "ok"}
 
-    @router.get("/metrics")
+    @_get(router, "/version")
+    async def version() -> dict[str, str]:
+        """Of the package."""
+        return {"version": service.settings.version}
+
+    @_get(router, "/metrics")
     async def metrics() -> Response:
         """Counters, for Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @router.get("/v1/models")
+    @_get(router, "/v1/models")
     async def models() -> dict[str, Any]:
         """The one model there is."""
         return {"object": "list", "data": [_model(service)]}
 
-    @router.get("/v1/models/{name:path}")
+    @_get(router, "/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         """One model by its id."""
         if name != service.name:
@@ -49,12 +58,12 @@ def routes(service: Service) -> APIRouter:
             )
         return _model(service)
 
-    @router.get("/props")
+    @_get(router, "/props")
     async def props() -> dict[str, Any]:
         """What the server was started with."""
         return _props(service)
 
-    @router.get("/slots")
+    @_get(router, "/slots")
     async def slots() -> list[dict[str, Any]]:
         """The places for requests that run at once, and which are taken."""
         context, running = service.llm.context, service.gate.running
@@ -99,6 +108,17 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
+def _get(router: APIRouter, path: str) -> Callable[[Route], Route]:
+    """As router.get(), but HEAD is answered too, as monitors ask; uvicorn leaves the body out."""
+
+    def add(route: Route) -> Route:
+        router.head(path, include_in_schema=False)(route)
+        router.get(path)(route)
+        return route
+
+    return add
+
+
 def _model(service: Service) -> dict[str, Any]:
     llm = service.llm
     return {
@@ -106,6 +126,7 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": service.created,
         "owned_by": "zerostall",
+        "max_model_len": llm.context,
         "meta": {
             "n_vocab": llm.vocab_size,
             "n_ctx": llm.context,

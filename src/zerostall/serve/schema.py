@@ -21,6 +21,7 @@ MAX_CHOICES = 128
 MAX_LOGPROBS = 20
 MAX_STOPS = 32
 COMPLETION_TOKENS = 16  # of /v1/completions when max_tokens is not given, as at OpenAI
+UNLIMITED = -1  # max_tokens by which llama.cpp's clients ask for the rest of the context
 
 Stops = Annotated[list[str], Field(max_length=MAX_STOPS)]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
@@ -39,7 +40,7 @@ _REFUSED = {
 class StreamOptions(BaseModel):
     """Options of a stream."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class Generation(BaseModel):
@@ -48,7 +49,7 @@ class Generation(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str | None = None
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     max_tokens: int | None = None
@@ -60,6 +61,8 @@ class Generation(BaseModel):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
     seed: int | None = None
     stop: str | Stops | None = None
     stop_token_ids: list[int] | None = None
@@ -70,7 +73,7 @@ class Generation(BaseModel):
     grammar: str | None = None
     regex: str | None = None
     priority: StrictInt | None = None
-    return_progress: bool = False
+    return_progress: bool | None = None
 
     @property
     def choices(self) -> int:
@@ -109,7 +112,7 @@ class Generation(BaseModel):
         self, index: int, prompt: list[int], params: SamplingParams, *, score_prompt: bool = False
     ) -> Job:
         """One of the generations that the request asks for."""
-        watched = self.stream and self.return_progress
+        watched = bool(self.stream and self.return_progress)
         return Job(index, prompt, params, score_prompt, watched, self.priority or 0)
 
     def sampling(
@@ -123,12 +126,16 @@ class Generation(BaseModel):
         given = {
             "temperature": self.temperature,
             "top_p": self.top_p,
-            "top_k": self.top_k,
+            # -1 is how vLLM's clients ask for all tokens.
+            "top_k": 0 if self.top_k == -1 else self.top_k,
             "min_p": self.min_p,
             "typical_p": self.typical_p,
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
-            "repetition_penalty": self.repetition_penalty,
+            "repetition_penalty": (
+                self.repeat_penalty if self.repetition_penalty is None else self.repetition_penalty
+            ),
+            "penalty_last_n": self.repeat_last_n,
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
             "stop_token_ids": self.stop_token_ids,
             "ignore_eos": self.ignore_eos,
@@ -181,7 +188,7 @@ class CompletionRequest(Generation):
         | Annotated[list[StrictInt], Field(min_length=1)]
         | Annotated[list[StrictStr | list[StrictInt]], Field(min_length=1, max_length=MAX_CHOICES)]
     )
-    echo: bool = False
+    echo: bool | None = None
     logprobs: Alternatives | None = None
     best_of: int | None = None
 
@@ -205,7 +212,7 @@ class ChatRequest(Generation):
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     max_completion_tokens: int | None = None
-    logprobs: bool = False
+    logprobs: bool | None = None
     top_logprobs: Alternatives | None = None
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -216,7 +223,7 @@ class ChatRequest(Generation):
     def check(self) -> None:
         """Refuse what cannot be done; errors as for Generation."""
         super().check()
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs: set logprobs to true too", param="top_logprobs")
         self.choice()
 
