@@ -95,7 +95,13 @@ class GgufFile:
     def packed(self) -> list[dict[str, Any]]:
         """
         What a converted file holds packed: source (a tensor), rows (begin, end), experts,
-        stored (an index into stored_tensors) and offset (in that tensor, or in each record).
+        stored (an index into stored_tensors), offset (in that tensor, or in each record) and
+        format.
+        """
+
+    def low_packed(self) -> list[dict[str, Any]]:
+        """
+        The low copies of experts in a converted file, as packed() says it; empty without any.
         """
 
     def metadata_bytes(self, key: str) -> bytes:
@@ -120,6 +126,17 @@ def decode(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,)
     Decodes `values` weights from their bytes to float32.
 
     Raises InvalidRequestError for an unknown format or a size that does not fit.
+    """
+
+def encodable_formats() -> list[str]:
+    """The formats that encode() writes."""
+
+def encode(format: str, values: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+    """
+    Quantises finite float32 values [n] to the nearest that the format can say: its bytes.
+
+    Raises InvalidRequestError for a format that is only read, a size that does not fit or a
+    value that is not finite.
     """
 
 def pack(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: int, columns: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
