@@ -205,11 +205,12 @@ def rope(isa: str, mode: str, x: Annotated[NDArray[numpy.float32], dict(shape=(N
     Rotates the first len(table) values of one head by (cos, sin) pairs; mode neox or normal.
     """
 
-def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: bool = False) -> dict[str, int]:
+def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: bool = False, low_copies: bool = False) -> dict[str, int]:
     """
     What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and
     kv_cache; if streaming, the weights without experts, what all experts would take and
-    least_experts, the smallest room for them that works. Raises what Engine raises.
+    least_experts, the smallest room for them that works; if low_copies, with what those
+    need. Raises what Engine raises.
     """
 
 def plan_weights(file: GgufFile, tape: object) -> tuple[list[tuple[str, int, int, int]], set[str]]:

@@ -130,6 +130,15 @@ RouteMargin = Annotated[
         rich_help_panel=STREAMED,
     ),
 ]
+MissPrecision = Annotated[
+    str,
+    typer.Option(
+        metavar="full|low",
+        help="Lossy if low: decode those that are not in memory with their copy of few bits "
+        "(files made by convert --miss-copy).",
+        rich_help_panel=STREAMED,
+    ),
+]
 CheckRecords = Annotated[
     bool,
     typer.Option(
@@ -159,8 +168,10 @@ class Loading:
     speculator: Path | None = None
     experts: int | None = None
     route_margin: float = 0.0
+    miss_precision: str = "full"
     check_records: bool = False
     record_states: int = 0
+    batch: int | None = None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Loading:
@@ -177,6 +188,7 @@ class Loading:
             self.policy,
             speculate=self.speculate,
             route_margin=self.route_margin,
+            miss_precision=self.miss_precision,
             check_records=self.check_records,
             mirrors=self.mirror or (),
             profile=self.profile,
@@ -189,6 +201,7 @@ class Loading:
 @contextlib.contextmanager
 def open_llm(model: str, how: Loading) -> Iterator[LLM]:
     """Load a model, with a progress bar on stderr once that takes longer than a second."""
+    from zerostall.engine.loader import MAX_BATCH
     from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
@@ -203,6 +216,7 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
             kv_type=how.kv_type,
             streaming=how.streaming(None if how.trace is None else record),
             experts=how.experts,
+            max_batch=how.batch or MAX_BATCH,
             progress=progress,
         )
     with llm, record.to(how.trace, llm):

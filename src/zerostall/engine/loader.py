@@ -107,12 +107,20 @@ def plan_load(path: Path, options: Options) -> Planned:
 
     ram = None if options.ram is None else parse_bytes(options.ram)
     file = gguf.open_model(path)
+    options.streaming.check_file(file)
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess, options.experts)
     placement = place_threads(options.threads, options.pin)
     need, streamed = (
         footprint(
-            file, model.tape, guess, options.max_batch, options.kv_type, placement.threads, stream
+            file,
+            model.tape,
+            guess,
+            options.max_batch,
+            options.kv_type,
+            placement.threads,
+            stream,
+            stream and options.streaming.low_copies,
         )
         for stream in (False, True)
     )
