@@ -22,7 +22,7 @@ constexpr int kRounds = 2;
 
 // Four values at a time: compilers do not find vectors here by themselves, because an order of
 // additions and what a comparison with no number says are to be kept.
-using Quad [[gnu::vector_size(16)]] = float;
+typedef float Quad __attribute__((vector_size(16)));
 constexpr int kQuads = kSuperGroup / 4;
 
 struct Group {
