@@ -144,15 +144,16 @@ nb::bytes metadata_bytes(const File& file, std::string_view key) {
   return nb::bytes(bytes.data(), bytes.size());
 }
 
-nb::list packed(const File& file) {
+nb::list packed(const std::vector<gguf::PackedWeight>& weights) {
   nb::list list;
-  for (const gguf::PackedWeight& weight : file.packed()) {
+  for (const gguf::PackedWeight& weight : weights) {
     nb::dict d;
     d["source"] = weight.source;
     d["rows"] = nb::make_tuple(weight.row_begin, weight.row_end);
     d["experts"] = weight.experts;
     d["stored"] = weight.stored;
     d["offset"] = weight.offset;
+    d["format"] = gguf::ggml_type(weight.type)->name;
     list.append(d);
   }
   return list;
@@ -230,9 +231,16 @@ void gguf(nb::module_& m) {
                    "Version of the layout of a converted file; 0 for any other.")
       .def("stored_tensors", &File::stored, nb::rv_policy::reference_internal,
            "The tensors that lie in a converted file; empty for any other.")
-      .def("packed", &packed, nb::sig("def packed(self) -> list[dict[str, typing.Any]]"),
-           "What a converted file holds packed: source (a tensor), rows (begin, end), experts,\n"
-           "stored (an index into stored_tensors) and offset (in that tensor, or in each record).")
+      .def(
+          "packed", [](const File& file) { return packed(file.packed()); },
+          nb::sig("def packed(self) -> list[dict[str, typing.Any]]"),
+          "What a converted file holds packed: source (a tensor), rows (begin, end), experts,\n"
+          "stored (an index into stored_tensors), offset (in that tensor, or in each record) and\n"
+          "format.")
+      .def(
+          "low_packed", [](const File& file) { return packed(file.low_packed()); },
+          nb::sig("def low_packed(self) -> list[dict[str, typing.Any]]"),
+          "The low copies of experts in a converted file, as packed() says it; empty without any.")
       .def("metadata_bytes", &metadata_bytes, nb::arg("key"),
            "A value as the file encodes it, its type first. Raises KeyError.")
       .def("tensor_bytes", &tensor_bytes, nb::arg("name"),

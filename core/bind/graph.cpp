@@ -158,20 +158,23 @@ void graph(nb::module_& m) {
   m.def(
       "plan_memory",
       [](std::shared_ptr<gguf::File> file, nb::object tape, int threads, size_t context,
-         size_t max_batch, size_t kv_tokens, const std::string& kv, bool streaming) {
+         size_t max_batch, size_t kv_tokens, const std::string& kv, bool streaming,
+         bool low_copies) {
         graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
         options.experts.bytes = streaming ? 1 : 0;
+        options.experts.low_copies = low_copies;
         const graph::Program program(std::move(file), tape_spec(std::move(tape)), options);
         return memory_dict(program.memory());
       },
       "file"_a, "tape"_a, "threads"_a = 1, "context"_a = 4096, "max_batch"_a = 512,
-      "kv_tokens"_a = 0, "kv_type"_a = "f16", "streaming"_a = false,
+      "kv_tokens"_a = 0, "kv_type"_a = "f16", "streaming"_a = false, "low_copies"_a = false,
       nb::sig("def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = "
               "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: "
-              "bool = False) -> dict[str, int]"),
+              "bool = False, low_copies: bool = False) -> dict[str, int]"),
       "What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and\n"
       "kv_cache; if streaming, the weights without experts, what all experts would take and\n"
-      "least_experts, the smallest room for them that works. Raises what Engine raises.");
+      "least_experts, the smallest room for them that works; if low_copies, with what those\n"
+      "need. Raises what Engine raises.");
   m.def("plan_weights", &plan_weights, "file"_a, "tape"_a,
         nb::sig("def plan_weights(file: GgufFile, tape: object) -> "
                 "tuple[list[tuple[str, int, int, int]], set[str]]"),

@@ -4,12 +4,15 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "bind/arrays.h"
 #include "bind/bind.h"
 #include "bind/format_names.h"
+#include "quant/encode.h"
 
 namespace nb = nanobind;
 
@@ -41,7 +44,34 @@ FloatVector decode(const std::string& name, ByteInput data, size_t values) {
   const size_t bytes = matrix_bytes(t, 1, values);
   if (data.size() != bytes) throw wrong_size(t, "data", data.size(), bytes);
   FloatVector out = make_array<FloatVector>({values});
+  const nb::gil_scoped_release release;
   t.decode(data.data(), out.data(), values / t.block_values);
+  return out;
+}
+
+std::vector<std::string> encodable_formats() {
+  std::vector<std::string> names;
+  for (int i = 0; i < quant::kFormatCount; ++i) {
+    const auto format = static_cast<quant::Format>(i);
+    if (quant::encoder(format)) names.emplace_back(quant::traits(format).name);
+  }
+  return names;
+}
+
+ByteVector encode(const std::string& name, FloatInput values) {
+  const quant::FormatTraits& t = format_by_name(name);
+  const quant::Encode encode = quant::encoder(t.format);
+  if (!encode) throw Error(ErrorKind::InvalidRequest, name + " is a format that is only read.");
+  ByteVector out = make_array<ByteVector>({matrix_bytes(t, 1, values.size())});
+  const nb::gil_scoped_release release;
+  const float* end = values.data() + values.size();
+  const float* odd =
+      std::find_if_not(values.data(), end, [](float value) { return std::isfinite(value); });
+  if (odd != end) {
+    throw Error(ErrorKind::InvalidRequest,
+                name + ": value " + std::to_string(odd - values.data()) + " is not finite.");
+  }
+  encode(values.data(), out.data(), values.size() / t.block_values);
   return out;
 }
 
@@ -74,6 +104,11 @@ void quant(nb::module_& m) {
   m.def("decode", decode, nb::arg("format"), nb::arg("data"), nb::arg("values"),
         "Decodes `values` weights from their bytes to float32.\n\n"
         "Raises InvalidRequestError for an unknown format or a size that does not fit.");
+  m.def("encodable_formats", encodable_formats, "The formats that encode() writes.");
+  m.def("encode", encode, nb::arg("format"), nb::arg("values"),
+        "Quantises finite float32 values [n] to the nearest that the format can say: its bytes.\n\n"
+        "Raises InvalidRequestError for a format that is only read, a size that does not fit or a\n"
+        "value that is not finite.");
   m.def("pack", pack, nb::arg("format"), nb::arg("data"), nb::arg("rows"), nb::arg("columns"),
         "Packs a row-major matrix into panels of 16 rows, the last one filled with zero rows.\n\n"
         "Raises InvalidRequestError for an unknown format or a size that does not fit.");

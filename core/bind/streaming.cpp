@@ -74,6 +74,7 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.check_records = from.get("check_records", experts.check_records);
   experts.node = from.get("node", experts.node);
   experts.route_margin = from.get("route_margin", experts.route_margin);
+  experts.low_copies = from.get("low_copies", experts.low_copies);
   experts.trace = from.get("trace", experts.trace);
   experts.profile = from.get("profile", experts.profile);
   options.state_bytes = from.get("record_states", options.state_bytes);
@@ -126,12 +127,15 @@ nb::dict stats_dict(const experts::Stats& s) {
   d["hits"] = s.hits;
   d["shadow_hits"] = s.shadow_hits;
   d["misses"] = s.misses;
+  d["low_used"] = s.low_used;
   d["speculated"] = s.speculated;
   d["wasted"] = s.wasted;
   d["predicted"] = s.predicted;
   d["foreseen"] = s.foreseen;
   d["evictions"] = s.evictions;
+  d["upgrades"] = s.upgrades;
   d["bytes_read"] = s.bytes_read;
+  d["low_bytes"] = s.low_bytes;
   d["bytes_wasted"] = s.bytes_wasted;
   d["stall_ns"] = s.stall_ns;
   d["read_ns"] = s.read_ns;

@@ -24,6 +24,9 @@ struct Options {
   bool speculate = true;   // read what the next layer is likely to want
   // Lossy: an expert in memory is chosen before another whose router logit is larger by less.
   float route_margin = 0;
+  // Lossy: decoding computes an expert that is not in memory with its low copy, which is read
+  // instead (docs/adr/0013-low-copies.md).
+  bool low_copies = false;
   int node = -1;               // NUMA node of the drive, where slots are best; -1: no matter
   bool check_records = false;  // compare the checksum of every record that is read
   bool trace = false;          // record every demand
@@ -38,13 +41,16 @@ struct Stats {
   uint64_t demanded = 0;      // = hits + shadow_hits + misses
   uint64_t hits = 0;          // resident
   uint64_t shadow_hits = 0;   // read or being read because it was predicted
-  uint64_t misses = 0;        // read because it was demanded
+  uint64_t misses = 0;        // neither: read because it was demanded, or its low copy was used
+  uint64_t low_used = 0;      // of the misses, computed with the low copy
   uint64_t speculated = 0;    // reads begun for a prediction
   uint64_t wasted = 0;        // of those, dropped unused after they were read
   uint64_t predicted = 0;     // experts that predictions named (as many as a layer then demanded)
   uint64_t foreseen = 0;      // of those, demanded
   uint64_t evictions = 0;     // resident experts that made room
+  uint64_t upgrades = 0;      // full records that replaced low copies
   uint64_t bytes_read = 0;    // by experts, in whole pages
+  uint64_t low_bytes = 0;     // of those, by low copies
   uint64_t bytes_wasted = 0;  // of those, for nothing
   uint64_t stall_ns = 0;      // time the workers had nothing to do but wait for bytes
   uint64_t read_ns = 0;       // time with at least one read under way

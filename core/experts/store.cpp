@@ -14,6 +14,8 @@ namespace {
 // Slots for reads under way: enough to keep a deep queue busy, few enough to cost no hits.
 constexpr size_t kSlotsPerShadow = 24;
 constexpr size_t kMostShadow = 64;
+// Low copies get room for one of so many experts where experts get room for all.
+constexpr size_t kExpertsPerLowSlot = 8;
 // A step of more tokens than this is a prompt's: most experts of a layer are wanted.
 constexpr size_t kDecodeTokens = 8;
 // How often memory is looked at, the part of the budget below which its rest is too little, and
@@ -35,7 +37,8 @@ size_t staging_bytes(const Layer& layer) {
 // Experts of one size, over all layers.
 struct SizeClass {
   size_t slot_bytes, staging;
-  size_t experts = 0;
+  bool low;              // of low copies: none need be resident
+  size_t experts = 0;    // that may be resident
   size_t used = 0;       // by one token, in all layers
   size_t most_used = 0;  // in one layer
 
@@ -57,63 +60,72 @@ struct SizeClass {
   }
 };
 
-std::vector<SizeClass> classify(const std::vector<Layer>& layers, std::vector<uint8_t>* of_layer) {
+// `of_layer`: the class of each layer, low ones last.
+std::vector<SizeClass> classify(const std::vector<Layer>& layers, const std::vector<Layer>& low,
+                                std::vector<uint8_t>* of_layer) {
   std::vector<SizeClass> classes;
-  for (const Layer& layer : layers) {
+  const auto add = [&](const Layer& layer, bool is_low) {
     const size_t staging = staging_bytes(layer);
     auto it = std::find_if(classes.begin(), classes.end(), [&](const SizeClass& c) {
-      return c.slot_bytes == layer.slot_bytes && c.staging == staging;
+      return c.slot_bytes == layer.slot_bytes && c.staging == staging && c.low == is_low;
     });
-    if (it == classes.end()) it = classes.insert(it, {layer.slot_bytes, staging});
-    it->experts += layer.experts;
-    it->used += layer.used;
+    if (it == classes.end()) it = classes.insert(it, {layer.slot_bytes, staging, is_low});
+    it->experts +=
+        is_low ? (layer.experts + kExpertsPerLowSlot - 1) / kExpertsPerLowSlot : layer.experts;
+    it->used += is_low ? 0 : layer.used;
     it->most_used = std::max(it->most_used, layer.used);
     if (of_layer) of_layer->push_back(static_cast<uint8_t>(it - classes.begin()));
-  }
+  };
+  for (const Layer& layer : layers) add(layer, false);
+  for (const Layer& layer : low) add(layer, true);
   return classes;
 }
 
 }  // namespace
 
-size_t bytes_of_all(const std::vector<Layer>& layers) {
+size_t bytes_of_all(const std::vector<Layer>& layers, const std::vector<Layer>& low) {
   size_t total = 0;
-  for (const SizeClass& c : classify(layers, nullptr)) total += c.all();
+  for (const SizeClass& c : classify(layers, low, nullptr)) total += c.all();
   return total;
 }
 
-size_t least_bytes(const std::vector<Layer>& layers) {
+size_t least_bytes(const std::vector<Layer>& layers, const std::vector<Layer>& low) {
   size_t total = 0;
-  for (const SizeClass& c : classify(layers, nullptr)) total += c.least();
+  for (const SizeClass& c : classify(layers, low, nullptr)) total += c.least();
   return total;
 }
 
-Store::Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue,
-             const Options& options)
+Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
+             std::unique_ptr<io::ReadQueue> queue, const Options& options)
     : layers_(std::move(layers)),
+      count_(layers_.size()),
       queue_(std::move(queue)),
       options_(options),
       scores_(0, options.policy, options.half_life),
-      speculator_(layers_.size()) {
-  const std::vector<SizeClass> classes = classify(layers_, &size_of_);
-  const size_t least = least_bytes(layers_), all = bytes_of_all(layers_);
+      speculator_(count_) {
+  const std::vector<SizeClass> classes = classify(layers_, low, &size_of_);
+  const size_t least = least_bytes(layers_, low), all = bytes_of_all(layers_, low);
   if (options.bytes < least) {
     throw Error(ErrorKind::OutOfBudget, "experts get " + std::to_string(options.bytes) +
                                             " bytes, but one token needs " + std::to_string(least) +
                                             ": give more RAM");
   }
+  layers_.insert(layers_.end(), low.begin(), low.end());
   for (size_t i = 0; i < layers_.size(); ++i) {
+    if (i == count_) low_begin_ = static_cast<ExpertId>(layer_of_.size());
     first_.push_back(layer_of_.size());
     layer_of_.insert(layer_of_.end(), layers_[i].experts, static_cast<uint16_t>(i));
   }
+  if (!has_low()) low_begin_ = static_cast<ExpertId>(layer_of_.size());
   experts_.resize(layer_of_.size());
-  named_.resize(layer_of_.size());
-  scores_ = Scores(layer_of_.size(), options.policy, options.half_life);
+  named_.resize(low_begin_);
+  scores_ = Scores(low_begin_, options.policy, options.half_life);
   // What is beyond the least goes to the sizes as their experts need it.
   const double share =
       all > least ? std::min(1.0, double(options.bytes - least) / (all - least)) : 1;
   for (const SizeClass& c : classes) {
     const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
-    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node);
+    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node, c.low);
   }
   finished_.resize(64);
   scores_.restore(options.profile);
@@ -124,8 +136,9 @@ Store::~Store() {
   queue_.reset();
 }
 
-Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each, int node)
-    : shelf(slot_bytes, slots, shadow, node), staging_bytes(staging_each) {
+Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each, int node,
+                  bool of_low)
+    : shelf(slot_bytes, slots, shadow, node), low(of_low), staging_bytes(staging_each) {
   if (staging_each == 0) return;
   staging = AlignedBuffer(shadow * staging_each, "experts being read");
   // Beside the slots, where the threads that read fill it and those that pack find it.
@@ -178,12 +191,10 @@ void Store::begin_layer(size_t layer) {
       std::count(named, named + static_cast<ptrdiff_t>(layers_[layer].experts), true));
 }
 
-void Store::demand(uint32_t number, size_t tokens) {
-  const ExpertId id = id_of(running_, number);
+// Whatever stands for it must be there: reads it, or keeps it where it is.
+Outcome Store::need(ExpertId id) {
   Expert& expert = experts_[id];
-  scores_.demand(id, tokens);
   expert.demanded = true;
-  if (named_[id]) ++stats_.foreseen;
   Outcome outcome = Outcome::Shadow;
   if (expert.state == State::Absent) {
     outcome = Outcome::Miss;
@@ -203,6 +214,21 @@ void Store::demand(uint32_t number, size_t tokens) {
   } else {
     ++wanted_;
     if (expert.state == State::Reading) hurry(id);
+  }
+  return outcome;
+}
+
+void Store::demand(uint32_t number, size_t tokens) {
+  const ExpertId id = id_of(running_, number);
+  scores_.demand(id, tokens);
+  if (named_[id]) ++stats_.foreseen;
+  Outcome outcome = Outcome::Miss;
+  if (low_serves(id)) {
+    ++stats_.low_used;
+    want_full(id);
+    need(low_of(id));
+  } else {
+    outcome = need(id);
   }
   ++stats_.demanded;
   ++(outcome == Outcome::Hit      ? stats_.hits
@@ -246,7 +272,8 @@ Store::Arrival Store::arrival(ExpertId id) {
   const Expert& expert = experts_[id];
   const Layer& layer = layers_[layer_of(id)];
   Size& size = size_of(id);
-  Arrival arrival{static_cast<uint32_t>(id - first_[layer_of(id)]), size.shelf.at(expert.slot), {}};
+  Arrival arrival{
+      static_cast<uint32_t>(id - first_[layer_of(id)]), size.shelf.at(expert.slot), {}, is_low(id)};
   if (expert.state != State::Raw) return arrival;
   const uint8_t* staging = size.staging.data() + expert.staging * size.staging_bytes;
   for (size_t p = 0; p < Layer::kParts; ++p) {
@@ -280,29 +307,32 @@ void Store::make_resident(ExpertId id) {
   expert.state = State::Resident;
   expert.predicted = false;
   expert.resident = true;
-  size.shelf.settle(expert.slot, scores_.key(id));
+  size.shelf.settle(expert.slot, key(id));
+  drop_low_copy(id);
+}
+
+// Whether there is room for it to stay; a resident that deserves its place less makes some.
+bool Store::earns_place(ExpertId id) {
+  Shelf& shelf = size_of(id).shelf;
+  if (shelf.residents() < shelf.room()) return true;
+  // In a prompt, experts of later layers have not had their demand of this step yet: they are
+  // not to be compared.
+  const uint32_t least =
+      shelf.least([&](ExpertId owner) { return !many_ || layer_of(owner) <= running_; });
+  if (least == Shelf::kNone || shelf.key(least) > key(id)) return false;
+  if (!is_low(id)) ++stats_.evictions;
+  drop(shelf.owner(least));
+  return true;
 }
 
 void Store::finish(size_t layer, uint32_t number) {
   if (options_.pace) queue_->reader().pass(options_.pace->expert);
-  const ExpertId id = id_of(layer, number);
+  ExpertId id = id_of(layer, number);
+  if (has_low() && experts_[low_of(id)].demanded) id = low_of(id);
   Expert& expert = experts_[id];
-  Shelf& shelf = size_of(id).shelf;
   expert.demanded = false;
   --held_;
-  bool stays = expert.resident || shelf.residents() < shelf.room();
-  if (!stays) {
-    // In a prompt, experts of later layers have not had their demand of this step yet: they are
-    // not to be compared.
-    const uint32_t least =
-        shelf.least([&](ExpertId owner) { return !many_ || layer_of(owner) <= layer; });
-    if (least != Shelf::kNone && shelf.key(least) <= scores_.key(id)) {
-      ++stats_.evictions;
-      drop(shelf.owner(least));
-      stays = true;
-    }
-  }
-  if (stays) {
+  if (!outdone(id) && (expert.resident || earns_place(id))) {
     make_resident(id);
   } else {
     drop(id);
@@ -320,7 +350,7 @@ void Store::reset() {
     if (!expert.demanded) continue;
     expert.demanded = false;
     if (expert.resident) {
-      size_of(id).shelf.settle(expert.slot, scores_.key(id));
+      size_of(id).shelf.settle(expert.slot, key(id));
     } else if (expert.state != State::Reading) {
       drop(id);  // what is being read goes when it arrives
     }
@@ -334,6 +364,7 @@ Stats Store::stats() const {
   stats.read_ns = busy_ns();
   stats.given = given_;
   for (const Size& size : sizes_) {
+    if (size.low) continue;
     stats.slots += size.shelf.count();
     stats.resident += size.shelf.residents();
   }

@@ -6,6 +6,9 @@
 // resident. Reads go to shadow slots; an expert that proves wanted is promoted by keeping its slot,
 // and the slot of the resident that deserves its place least becomes a shadow slot instead. So no
 // bytes are copied, and a prediction never evicts.
+//
+// Low copies of experts, where they are used, are experts of layers of their own that follow the
+// others, in slots of their own sizes; store_low.cpp says when one stands for its expert.
 #pragma once
 
 #include <chrono>
@@ -27,20 +30,24 @@
 namespace zs::experts {
 
 // Bytes that `slots` experts of every size would take, and the least that work: those that one
-// token needs, and as many reads under way as one layer needs.
-size_t bytes_of_all(const std::vector<Layer>& layers);
-size_t least_bytes(const std::vector<Layer>& layers);
+// token needs, and as many reads under way as one layer needs. `low`: of the low copies of each
+// layer's experts, or empty.
+size_t bytes_of_all(const std::vector<Layer>& layers, const std::vector<Layer>& low);
+size_t least_bytes(const std::vector<Layer>& layers, const std::vector<Layer>& low);
 
 class Store {
  public:
-  // Throws OutOfBudget when options.bytes is less than least_bytes(layers).
-  Store(std::vector<Layer> layers, std::unique_ptr<io::ReadQueue> queue, const Options& options);
+  // `low` has as many layers, or none: then there are no low copies. Throws OutOfBudget when
+  // options.bytes is less than least_bytes(layers, low).
+  Store(std::vector<Layer> layers, const std::vector<Layer>& low,
+        std::unique_ptr<io::ReadQueue> queue, const Options& options);
   ~Store();
 
   struct Arrival {
     uint32_t expert;
     uint8_t* slot;          // of the panels
     const uint8_t* raw[3];  // rows to pack into the slot first; nullptr: packed
+    bool low;               // the panels are those of the low copy
   };
 
   // Of slots and of what is read to be packed into them.
@@ -78,7 +85,9 @@ class Store {
 
   const Options& options() const { return options_; }
   const Layer& layer(size_t index) const { return layers_[index]; }
-  size_t layers() const { return layers_.size(); }
+  size_t layers() const { return count_; }
+  bool has_low() const { return count_ < layers_.size(); }
+  const Layer& low_layer(size_t index) const { return layers_[count_ + index]; }
   Scores& scores() { return scores_; }
   Stats stats() const;
   // Demands since the last call.
@@ -109,11 +118,13 @@ class Store {
     bool predicted = false;  // read for a prediction that has not come true yet
     bool ahead = false;      // its read began for a prediction
     bool failed = false;     // of what is read a part failed or was cancelled
+    bool upgrade = false;    // read to replace its low copy
   };
   // Experts of one size.
   struct Size {
-    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node);
+    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node, bool low);
     Shelf shelf;
+    bool low;              // of low copies
     size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
     AlignedBuffer staging;
     std::vector<uint32_t> free_staging;
@@ -126,6 +137,20 @@ class Store {
   uint64_t busy_ns() const { return queue_->counters().busy_us * 1000; }
   size_t layer_of(ExpertId id) const { return layer_of_[id]; }
   Size& size_of(ExpertId id) { return sizes_[size_of_[layer_of_[id]]]; }
+  // Low copies follow the experts, in the same order.
+  bool is_low(ExpertId id) const { return id >= low_begin_; }
+  ExpertId low_of(ExpertId id) const { return id + low_begin_; }
+  float key(ExpertId id) const { return scores_.key(is_low(id) ? id - low_begin_ : id); }
+
+  Outcome need(ExpertId id);
+  bool earns_place(ExpertId id);
+  bool low_serves(ExpertId id) const;
+  bool deserves_full(ExpertId id);
+  void want_full(ExpertId id);
+  void start_upgrade();
+  void upgraded(ExpertId id);
+  bool outdone(ExpertId id) const;
+  void drop_low_copy(ExpertId id);
 
   static size_t staged_at(const Layer& layer, size_t part);
   Arrival arrival(ExpertId id);
@@ -148,7 +173,8 @@ class Store {
   bool drop_a_prediction(const Size& size);
   void forget_predictions(size_t layer);
 
-  std::vector<Layer> layers_;
+  std::vector<Layer> layers_;  // then those of low copies
+  size_t count_;               // of layers without those
   std::unique_ptr<io::ReadQueue> queue_;
   Options options_;
   Scores scores_;
@@ -158,10 +184,13 @@ class Store {
   std::vector<uint8_t> size_of_;    // of each layer
   std::deque<Size> sizes_;
   std::vector<Expert> experts_;
-  std::vector<ExpertId> waiting_;      // demanded, no slot yet; the next one last
-  std::vector<ExpertId> ready_;        // demanded and there, not collected
+  ExpertId low_begin_ = 0;         // the low copy of expert 0; as many as experts if there are none
+  std::vector<ExpertId> waiting_;  // demanded, no slot yet; the next one last
+  std::vector<ExpertId> ready_;    // demanded and there, not collected
   std::vector<ExpertId> predictions_;  // read or being read, the oldest first
   std::vector<ExpertId> wishes_;       // predicted, not begun; the likeliest last
+  std::vector<ExpertId> upgrades_;     // wanted in full, not begun
+  bool upgrading_ = false;             // one of them is being read
   double window_bytes_ = 0;            // of idle time that are left for them
   std::vector<bool> named_;            // by the last prediction for each layer
   size_t wanted_ = 0;                  // demanded, not arrived

@@ -39,7 +39,7 @@ bool Store::take_slot(ExpertId id, bool for_demand) {
     if (!for_demand || busy_ + held_ + ready_.size() > 0 || !staging_free) return false;
     const uint32_t least = size.shelf.least([](ExpertId) { return true; });
     if (least == Shelf::kNone) return false;
-    ++stats_.evictions;
+    stats_.evictions += !size.low;
     drop(size.shelf.owner(least));
   }
   expert.slot = size.shelf.take(id);
@@ -90,6 +90,7 @@ bool Store::start_read(ExpertId id, bool predicted) {
     queue_->read(read);
   }
   stats_.bytes_read += expert.bytes;
+  if (is_low(id)) stats_.low_bytes += expert.bytes;
   return true;
 }
 
@@ -99,11 +100,13 @@ void Store::hurry(ExpertId id) {
 
 void Store::start_waiting() {
   while (!waiting_.empty() && start_read(waiting_.back(), false)) waiting_.pop_back();
-  if (waiting_.empty()) start_predicted();
+  if (!waiting_.empty()) return;
+  start_predicted();
+  start_upgrade();
 }
 
 void Store::idle_begins() {
-  speculator_.idle_begins((running_ + 1) % layers_.size(), now());
+  speculator_.idle_begins((running_ + 1) % count_, now());
 }
 
 void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess) {
@@ -172,8 +175,8 @@ Error Store::damaged(ExpertId id, const std::string& fault) const {
   const size_t layer = layer_of(id);
   const size_t number = id - first_[layer];
   return Error(ErrorKind::ModelFormat,
-               queue_->path(layers_[layer].file) + ": record of expert " + std::to_string(number) +
-                   " at byte " +
+               queue_->path(layers_[layer].file) + ": " + (is_low(id) ? "low copy" : "record") +
+                   " of expert " + std::to_string(number) + " at byte " +
                    std::to_string(layers_[layer].offset + number * layers_[layer].slot_bytes) +
                    ", " + fault + "; the file is damaged: convert the model again");
 }
@@ -182,6 +185,7 @@ void Store::arrived(ExpertId id, bool step_fails) {
   Expert& expert = experts_[id];
   --busy_;
   const bool failed = expert.failed;
+  if (expert.upgrade) upgrading_ = false;
   expert.state = layers_[layer_of(id)].record ? State::Resident : State::Raw;
   if (expert.demanded) {
     // What failed before it was demanded was no failure of the step.
@@ -192,6 +196,7 @@ void Store::arrived(ExpertId id, bool step_fails) {
       return;
     }
   }
+  if (expert.upgrade && !failed) return upgraded(id);
   if (failed || !expert.predicted) {
     if (expert.predicted) std::erase(predictions_, id);
     waste(id);
@@ -277,7 +282,7 @@ void Store::forget_predictions(size_t layer) {
 
 void Store::warm(const std::function<void(size_t, size_t)>& progress) {
   std::vector<ExpertId> order;
-  for (ExpertId id = 0; id < experts_.size(); ++id) {
+  for (ExpertId id = 0; id < low_begin_; ++id) {
     if (scores_.key(id) > Scores::kNever && experts_[id].state == State::Absent) {
       order.push_back(id);
     }
@@ -323,7 +328,7 @@ size_t Store::shrink(size_t bytes) {
     if (shelf.free() == 0 || shelf.residents() > shelf.room()) {
       const uint32_t least = shelf.least([](ExpertId) { return true; });
       if (least == Shelf::kNone) break;
-      ++stats_.evictions;
+      stats_.evictions += !largest->low;
       drop(shelf.owner(least));
     }
     if (shelf.retire(1) == 0) break;

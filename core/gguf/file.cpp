@@ -34,6 +34,7 @@ std::shared_ptr<File> File::open(const std::string& path, const MapFile& map) {
   Container container = read_container(path, file->metadata_, file->tensors_);
   file->container_version_ = container.version;
   file->packed_ = std::move(container.weights);
+  file->low_packed_ = std::move(container.low);
   file->stored_ = std::move(container.stored);
 
   file->keys_by_name_ = index_names<&Entry::key>(file->metadata_);
@@ -63,6 +64,13 @@ const PackedWeight* File::find_packed(std::string_view source, uint64_t begin, u
   const auto at = std::lower_bound(packed_.begin(), packed_.end(), key,
                                    [&](const PackedWeight& w, const auto& k) { return of(w) < k; });
   return at != packed_.end() && of(*at) == key ? &*at : nullptr;
+}
+
+const PackedWeight* File::find_low(std::string_view source) const {
+  const auto at = std::lower_bound(
+      low_packed_.begin(), low_packed_.end(), source,
+      [](const PackedWeight& w, std::string_view name) { return w.source < name; });
+  return at != low_packed_.end() && at->source == source ? &*at : nullptr;
 }
 
 void File::fail_type(std::string_view key, const Value& found, const char* expected) const {

@@ -49,6 +49,7 @@ struct PackedWeight {
   uint64_t stride;              // bytes from expert to expert
   uint64_t offset;              // of data in its record
   uint32_t stored;              // index into File::stored()
+  uint32_t type;                // ggml type id of the panels: the source's, but for a low copy
 };
 
 class File {
@@ -87,6 +88,10 @@ class File {
   const std::vector<TensorInfo>& stored() const { return stored_; }
   // The packed rows [begin, end) of a tensor; nullptr when the file does not hold them so.
   const PackedWeight* find_packed(std::string_view source, uint64_t begin, uint64_t end) const;
+  // Second records of experts, of fewer bits, sorted by source; and those of a tensor, nullptr
+  // where there are none.
+  const std::vector<PackedWeight>& low_packed() const { return low_packed_; }
+  const PackedWeight* find_low(std::string_view source) const;
 
  private:
   File() = default;
@@ -98,7 +103,8 @@ class File {
   std::vector<Entry> metadata_;
   std::vector<TensorInfo> tensors_;
   uint32_t container_version_ = 0;
-  std::vector<PackedWeight> packed_;       // sorted by source, then by rows
+  std::vector<PackedWeight> packed_;  // sorted by source, then by rows
+  std::vector<PackedWeight> low_packed_;
   std::vector<TensorInfo> stored_;         // of a converted file
   std::vector<uint32_t> keys_by_name_;     // indices into metadata_, sorted by key
   std::vector<uint32_t> tensors_by_name_;  // indices into tensors_, sorted by name

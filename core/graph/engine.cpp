@@ -55,9 +55,9 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   if (options.streaming() && !program_.weights().expert_layers().empty()) {
     io::QueueOptions reads = options.reads;
     reads.reader.paths = program_.file().paths();
-    experts_ =
-        std::make_unique<experts::Store>(program_.weights().expert_layers(),
-                                         std::make_unique<io::ReadQueue>(reads), options.experts);
+    experts_ = std::make_unique<experts::Store>(
+        program_.weights().expert_layers(), program_.weights().low_layers(),
+        std::make_unique<io::ReadQueue>(reads), options.experts);
     if (options.state_bytes > 0) {
       states_ = std::make_unique<experts::States>(program_.weights().expert_layers(),
                                                   options.state_bytes);

@@ -22,8 +22,15 @@ struct ExpertWaves::Wave {
 };
 
 ExpertWaves::ExpertWaves(size_t layer, const PackedMatrix& gate, const PackedMatrix& up,
-                         const PackedMatrix& down)
-    : layer_(layer), gate_(gate), up_(up), down_(down) {}
+                         const PackedMatrix& down, const experts::Layer* low)
+    : layer_(layer), gate_(gate), up_(up), down_(down), has_low_(low != nullptr) {
+  if (!low) return;
+  PackedMatrix* matrices[] = {&low_.gate, &low_.up, &low_.down};
+  for (size_t p = 0; p < experts::Layer::kParts; ++p) {
+    const experts::Part& part = low->parts[p];
+    *matrices[p] = {part.format, part.rows, part.columns, nullptr};
+  }
+}
 
 size_t ExpertWaves::shared_scratch() const {
   return sizeof(Wave);
@@ -55,17 +62,18 @@ void ExpertWaves::next(Worker& worker, std::span<GatedFfn::Group> groups, Wave& 
       return;
     }
   }
-  const experts::Layer& layer = store.layer(layer_);
   for (size_t i = 0; i < wave.count; ++i) {
+    const bool low = wave.arrivals[i].low;
+    const experts::Layer& layer = low ? store.low_layer(layer_) : store.layer(layer_);
     const auto group =
         std::find_if(groups.begin() + wave.done + i, groups.end(),
                      [&](const GatedFfn::Group& g) { return g.number == wave.arrivals[i].expert; });
     std::swap(*group, groups[wave.done + i]);
     GatedFfn::Group& here = groups[wave.done + i];
     const uint8_t* slot = wave.arrivals[i].slot;
-    here.gate = gate_;
-    here.up = up_;
-    here.down = down_;
+    here.gate = low ? low_.gate : gate_;
+    here.up = low ? low_.up : up_;
+    here.down = low ? low_.down : down_;
     here.gate.data = slot + layer.parts[0].packed_at;
     here.up.data = slot + layer.parts[1].packed_at;
     here.down.data = slot + layer.parts[2].packed_at;

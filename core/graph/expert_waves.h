@@ -12,10 +12,13 @@ namespace zs::graph {
 class ExpertWaves {
  public:
   ExpertWaves() = default;
+  // `low`: the layer of the experts' low copies; nullptr: there are none.
   ExpertWaves(size_t layer, const PackedMatrix& gate, const PackedMatrix& up,
-              const PackedMatrix& down);
+              const PackedMatrix& down, const experts::Layer* low);
 
   size_t layer() const { return layer_; }
+  // Formats and shapes of the low copies, nullptr where there are none.
+  const GatedFfn::Group* low() const { return has_low_ ? &low_ : nullptr; }
   // Bytes of `memory`.
   size_t shared_scratch() const;
 
@@ -34,7 +37,10 @@ class ExpertWaves {
   void pack(Worker& worker, const Wave& wave) const;
 
   size_t layer_ = 0;
-  PackedMatrix gate_, up_, down_;  // of a slot: data is an offset
+  // Matrices without data: a slot has it.
+  PackedMatrix gate_, up_, down_;
+  GatedFfn::Group low_;
+  bool has_low_ = false;
 };
 
 }  // namespace zs::graph

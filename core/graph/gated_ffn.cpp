@@ -43,15 +43,19 @@ kernels::Activation parse_activation(BuildContext& build) {
   build.attrs.fail("act is '" + name + "', expected silu, gelu or gelu_tanh");
 }
 
-GatedFfn::GatedFfn(const Group& shape, kernels::Activation act, size_t max_tokens, size_t max_pairs)
+GatedFfn::GatedFfn(const Group& shape, const Group* other, kernels::Activation act,
+                   size_t max_tokens, size_t max_pairs)
     : act_(act),
       d_model_(shape.down.rows),
       d_ff_(shape.down.columns),
       in_(shape.up.columns, max_tokens),
       hidden_(shape.down.columns, max_pairs) {
-  if (shape.gate.rows) in_.need(shape.gate.format);
-  in_.need(shape.up.format);
-  hidden_.need(shape.down.format);
+  for (const Group* group : {&shape, other}) {
+    if (!group) continue;
+    if (group->gate.rows) in_.need(group->gate.format);
+    in_.need(group->up.format);
+    hidden_.need(group->down.format);
+  }
   hidden_memory_ = round_up(in_.bytes(), 64);
   gate_ = hidden_memory_ + round_up(hidden_.bytes(), 64);
   const size_t floats = round_up(max_pairs * d_ff_ * sizeof(float), 64);

@@ -21,8 +21,10 @@ class GatedFfn {
   };
 
   GatedFfn() = default;
-  // Shapes and formats from `shape`'s matrices; at most `max_pairs` results in a step.
-  GatedFfn(const Group& shape, kernels::Activation act, size_t max_tokens, size_t max_pairs);
+  // Shapes and formats from `shape`'s matrices; at most `max_pairs` results in a step. `other`: of
+  // groups of the same shape in other formats; nullptr: there are none.
+  GatedFfn(const Group& shape, const Group* other, kernels::Activation act, size_t max_tokens,
+           size_t max_pairs);
 
   size_t shared_scratch() const { return end_; }
   static size_t private_scratch(size_t max_tokens) {

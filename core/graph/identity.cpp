@@ -109,6 +109,8 @@ uint64_t identity(const Program& program, kernels::Isa isa) {
   // The others have the same bits (docs/adr/0001-same-bits-everywhere.md).
   block.number(kernels::rounds_to_bf16(isa));
   block.number(program.options().experts.route_margin);
+  // Only where it is on, so that states of before it was there are still taken.
+  if (program.options().experts.low_copies) block.text("low copies");
   return block.hash();
 }
 

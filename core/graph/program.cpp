@@ -53,7 +53,7 @@ Program::Program(std::shared_ptr<const gguf::File> file, TapeSpec tape,
     : file_(std::move(file)),
       tape_(std::move(tape)),
       options_(checked(options)),
-      weights_(file_, options_.streaming()),
+      weights_(file_, options_.streaming(), options_.experts.low_copies),
       buffers_(plan_buffers(tape_, options_.max_batch)),
       max_rows_(logits_rows(*file_, tape_, options_.max_batch)) {
   for (size_t i = 0; i < tape_.ops.size(); ++i) {
@@ -80,8 +80,8 @@ Memory Program::memory() const {
   m.weights = weights_.packed_bytes();
   m.buffers = buffers_.bytes;
   m.scratch = shared_ + private_ * options_.threads + max_rows_ * vocab_ * sizeof(float);
-  m.experts = experts::bytes_of_all(weights_.expert_layers());
-  m.least_experts = experts::least_bytes(weights_.expert_layers());
+  m.experts = experts::bytes_of_all(weights_.expert_layers(), weights_.low_layers());
+  m.least_experts = experts::least_bytes(weights_.expert_layers(), weights_.low_layers());
   m.kv_cache = kv::KvCache::bytes_for(layers_, options_.kv_type, options_.cache_tokens());
   return m;
 }

@@ -164,8 +164,8 @@ std::optional<size_t> WeightStore::stream(const PackedExperts& gate, const Packe
   experts::Layer& layer = expert_layers_.emplace_back();
   layer.experts = gate.experts;
   layer.used = used;
-  const std::array<const Declared*, 3> parts = {&declared_of(gate), &declared_of(up),
-                                                &declared_of(down)};
+  const std::array<const Declared*, experts::Layer::kParts> parts = {
+      &declared_of(gate), &declared_of(up), &declared_of(down)};
   size_t end = 0;
   for (size_t p = 0; p < parts.size(); ++p) {
     const Declared& entry = *parts[p];
@@ -181,24 +181,53 @@ std::optional<size_t> WeightStore::stream(const PackedExperts& gate, const Packe
     end = part.packed_at + part.packed_bytes();
   }
   layer.slot_bytes = round_up(end, io::kReadAlign);
-  const gguf::PackedWeight* first = parts[0]->packed;
-  for (const Declared* entry : parts) {
-    if ((entry->packed ? entry->packed->stored : ~0u) != (first ? first->stored : ~0u)) {
+  if (parts[0]->packed || parts[1]->packed || parts[2]->packed) {
+    place_records(layer, {parts[0]->packed, parts[1]->packed, parts[2]->packed}, user);
+  }
+  if (low_) add_low_copy(parts, user);
+  return expert_layers_.size() - 1;
+}
+
+// Gate, up and down lie in one record of each expert.
+void WeightStore::place_records(experts::Layer& layer, const Records& parts,
+                                const std::string& user) const {
+  for (const gguf::PackedWeight* part : parts) {
+    if (!part || !parts[0] || part->stored != parts[0]->stored) {
       throw Error(ErrorKind::ModelFormat,
                   user + "expert tensors do not lie in one record; convert the model again");
     }
   }
-  if (!first) return expert_layers_.size() - 1;
-  const gguf::TensorInfo& records = file_->stored()[first->stored];
+  const gguf::TensorInfo& records = file_->stored()[parts[0]->stored];
   layer.record = true;
   layer.file = static_cast<uint32_t>(records.shard);
   layer.offset = records.offset;
-  layer.slot_bytes = first->stride;
+  layer.slot_bytes = parts[0]->stride;
   if (layer.offset % io::kReadAlign != 0 || layer.slot_bytes % io::kReadAlign != 0) {
     throw Error(ErrorKind::ModelFormat, user + "the records of tensor '" + records.name +
                                             "' do not begin on pages; convert the model again");
   }
-  return expert_layers_.size() - 1;
+}
+
+void WeightStore::add_low_copy(const std::array<const Declared*, experts::Layer::kParts>& parts,
+                               const std::string& user) {
+  experts::Layer& layer = low_layers_.emplace_back(expert_layers_.back());
+  Records records;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    records[p] = file_->find_low(parts[p]->name.name);
+    if (!records[p]) {
+      throw Error(ErrorKind::InvalidRequest,
+                  user + "tensor '" + parts[p]->name.name +
+                      "' has no low copy in the file; make one with `zerostall convert MODEL "
+                      "OUT.gguf --miss-copy Q2_K`, or leave miss_precision at full");
+    }
+    layer.parts[p].format = quant::traits_by_gguf_id(records[p]->type)->format;
+    layer.parts[p].packed_at = records[p]->offset;
+  }
+  if (!layer.record) {
+    throw Error(ErrorKind::ModelFormat,
+                user + "experts have low copies but no records; convert the model again");
+  }
+  place_records(layer, records, user);
 }
 
 RawRows WeightStore::raw_rows(const WeightRef& ref, const std::string& user, size_t columns) {

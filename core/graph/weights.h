@@ -3,6 +3,7 @@
 // several NUMA nodes, where they are copied to the memory of the node that reads them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -69,9 +70,10 @@ struct RawRows {
 class WeightStore {
  public:
   // `streaming`: experts stay in the file, and what else there is goes into memory of its own,
-  // which the system does not take back under pressure.
-  WeightStore(std::shared_ptr<const gguf::File> file, bool streaming)
-      : file_(std::move(file)), streaming_(streaming) {}
+  // which the system does not take back under pressure. `low`: the low copies of those experts
+  // are wanted, too.
+  WeightStore(std::shared_ptr<const gguf::File> file, bool streaming, bool low)
+      : file_(std::move(file)), streaming_(streaming), low_(low) {}
 
   // Declared while operators are built; data pointers are valid after load(). `rows` and
   // `columns` are what the operator needs (0: any). The results live as long as the store.
@@ -81,11 +83,14 @@ class WeightStore {
   const PackedExperts& experts(const WeightRef& ref, const std::string& user, size_t experts,
                                size_t rows, size_t columns);
   // Gate, up and down of a layer, each declared by experts(), when they are streamed: returns the
-  // layer's index in expert_layers(). nullopt: their data is in memory after load().
+  // layer's index in expert_layers(). nullopt: their data is in memory after load(). Throws
+  // InvalidRequest where low copies are wanted and the file has none.
   std::optional<size_t> stream(const PackedExperts& gate, const PackedExperts& up,
                                const PackedExperts& down, size_t used, const std::string& user);
   bool streaming() const { return streaming_; }
   const std::vector<experts::Layer>& expert_layers() const { return expert_layers_; }
+  // The low copies of the experts of each of those layers; empty where they are not wanted.
+  const std::vector<experts::Layer>& low_layers() const { return low_layers_; }
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
   // Converted to float at once.
   const float* vector(const WeightRef& ref, const std::string& user, size_t length);
@@ -146,12 +151,16 @@ class WeightStore {
   void read_stored(io::ReadQueue& queue, const std::function<void(size_t, size_t)>& progress);
   void pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
   const Declared& declared_of(const PackedExperts& weight) const;
+  using Records = std::array<const gguf::PackedWeight*, experts::Layer::kParts>;
+  void place_records(experts::Layer& layer, const Records& parts, const std::string& user) const;
+  void add_low_copy(const std::array<const Declared*, experts::Layer::kParts>& parts,
+                    const std::string& user);
 
   std::shared_ptr<const gguf::File> file_;
   std::vector<std::unique_ptr<Declared>> declared_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
-  bool streaming_;
-  std::vector<experts::Layer> expert_layers_;
+  bool streaming_, low_;
+  std::vector<experts::Layer> expert_layers_, low_layers_;
   std::set<uint32_t> stored_;             // tensors of a converted file that are used, by index
   std::map<uint32_t, size_t> stored_at_;  // where in memory_ they are read to, if they are
   std::set<std::string> used_raw_;

@@ -95,7 +95,13 @@ class GgufFile:
     def packed(self) -> list[dict[str, Any]]:
         """
         What a converted file holds packed: source (a tensor), rows (begin, end), experts,
-        stored (an index into stored_tensors) and offset (in that tensor, or in each record).
+        stored (an index into stored_tensors), offset (in that tensor, or in each record) and
+        format.
+        """
+
+    def low_packed(self) -> list[dict[str, Any]]:
+        """
+        The low copies of experts in a converted file, as packed() says it; empty without any.
         """
 
     def metadata_bytes(self, key: str) -> bytes:
@@ -120,6 +126,17 @@ def decode(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,)
     Decodes `values` weights from their bytes to float32.
 
     Raises InvalidRequestError for an unknown format or a size that does not fit.
+    """
+
+def encodable_formats() -> list[str]:
+    """The formats that encode() writes."""
+
+def encode(format: str, values: Annotated[NDArray[numpy.float32], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+    """
+    Quantises finite float32 values [n] to the nearest that the format can say: its bytes.
+
+    Raises InvalidRequestError for a format that is only read, a size that does not fit or a
+    value that is not finite.
     """
 
 def pack(format: str, data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], rows: int, columns: int) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
@@ -188,11 +205,12 @@ def rope(isa: str, mode: str, x: Annotated[NDArray[numpy.float32], dict(shape=(N
     Rotates the first len(table) values of one head by (cos, sin) pairs; mode neox or normal.
     """
 
-def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: bool = False) -> dict[str, int]:
+def plan_memory(file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', streaming: bool = False, low_copies: bool = False) -> dict[str, int]:
     """
     What Engine.memory() would say, without loading: bytes of weights, buffers, scratch and
     kv_cache; if streaming, the weights without experts, what all experts would take and
-    least_experts, the smallest room for them that works. Raises what Engine raises.
+    least_experts, the smallest room for them that works; if low_copies, with what those
+    need. Raises what Engine raises.
     """
 
 def plan_weights(file: GgufFile, tape: object) -> tuple[list[tuple[str, int, int, int]], set[str]]:

@@ -40,3 +40,38 @@ def test_convert_without_a_file_to_write_says_so():
     code, answer = run_json("convert", "nano")
     assert code == 2
     assert "zerostall convert nano OUT.gguf" in answer["error"]["message"]
+
+
+def test_convert_adds_low_copies_that_info_names_and_a_run_uses(tmp_path):
+    out = tmp_path / "low.gguf"
+    code, answer = run_json("convert", "nano", str(out), "--miss-copy", "Q2_K", "--verify")
+    assert (code, answer["written"], answer["verified"]) == (0, True, True)
+    _, shown = run_json("info", "-m", str(out))
+    assert (shown["model"]["packed"], shown["model"]["miss_copy"]) == (True, "Q2_K")
+    args = ("-m", str(out), "--ram", "20M", "-c", "256", "--temp", "0", "-n", "8", "def f(")
+    code, answer = run_json("run", "--miss-precision", "low", *args)
+    assert (code, answer["timings"]["streaming"]["low_used"] > 0) == (0, True)
+    code, answer = run_json("run", *args)
+    assert (code, answer["timings"]["streaming"]["low_used"]) == (0, 0)
+
+
+def test_convert_says_why_there_are_no_such_copies(tmp_path):
+    out = tmp_path / "nano.gguf"
+    code, answer = run_json("convert", "nano", str(out), "--miss-copy", "Q9")
+    assert (code, "give one of Q4_0, Q2_K, Q3_K" in answer["error"]["message"]) == (2, True)
+    assert run_json("convert", "nano", str(out))[0] == 0
+    code, answer = run_json("convert", "nano", str(out), "--verify", "--miss-copy", "Q2_K")
+    assert (code, "has no miss copies, not Q2_K" in answer["error"]["message"]) == (2, True)
+    code, answer = run_json("run", "-m", str(out), "--miss-precision", "low", "-n", "1", "x")
+    assert (code, "--miss-copy Q2_K" in answer["error"]["message"]) == (2, True)
+
+
+def test_perplexity_a_token_a_step_is_that_of_whole_chunks(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("def f(x):\n    return x\n" * 60, encoding="utf-8")
+    results = [
+        run_json("eval", "ppl", str(text), "-c", "64", "--chunks", "2", *more)
+        for more in ((), ("--batch", "1"))
+    ]
+    assert results[0] == results[1]
+    assert results[0][0] == 0

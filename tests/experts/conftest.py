@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.experts.streamed import Model
+from tests.experts.streamed import Model, convert_nano
 from zerostall import hub
 from zerostall.convert import convert
 from zerostall.lab.shapes import Shape
@@ -32,6 +32,12 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("converted") / "nano.gguf"
     convert(hub.resolve("nano"), path)
     return Model(path)
+
+
+@pytest.fixture(scope="session")
+def low(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The built-in model with a record and a low copy, in Q2_K, for each expert."""
+    return convert_nano(tmp_path_factory.mktemp("low"), "Q2_K")
 
 
 @pytest.fixture(scope="session", params=["plain", "converted"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zerostall import _core, arch
+from zerostall import _core, arch, convert, hub
 from zerostall.errors import StorageError
 
 Logits = npt.NDArray[np.float32]
@@ -87,10 +87,32 @@ def logits(engine: _core.Engine, ids: Ids, chunk: int = 64) -> Logits:
     return np.concatenate(parts)
 
 
+def convert_nano(folder: Path, miss_copy: str) -> Model:
+    """The built-in model, converted, with low copies of its experts."""
+    path = folder / f"{miss_copy}.gguf"
+    convert.convert(hub.resolve("nano"), path, miss_copy=miss_copy)
+    return Model(path)
+
+
+def low_memory(model: Model) -> dict[str, int]:
+    """What Engine.memory() says of an engine that uses low copies."""
+    return _core.plan_memory(
+        model.file, model.tape, context=model.context, streaming=True, low_copies=True
+    )
+
+
+def low_engine(model: Model, threads: int = 1, **streaming: Any) -> _core.Engine:
+    """An engine that uses low copies; with the least memory, unless told otherwise."""
+    options = {"bytes": low_memory(model)["least_experts"], "io": "pread", "low_copies": True}
+    return model.engine(threads, **options | streaming)
+
+
 def check_counters(engine: _core.Engine) -> dict[str, int]:
     """What holds of the counters between any two steps; returns them."""
     stats = engine.stream_stats()
     assert stats["demanded"] == stats["hits"] + stats["shadow_hits"] + stats["misses"]
+    assert stats["low_used"] <= stats["misses"]
+    assert stats["low_bytes"] <= stats["bytes_read"]
     assert stats["resident"] <= stats["slots"]
     assert stats["wasted"] <= stats["speculated"]
     assert stats["foreseen"] <= min(stats["predicted"], stats["demanded"])

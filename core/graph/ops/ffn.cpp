@@ -18,7 +18,7 @@ class Ffn final : public Op {
     if (gate_) shape.gate = *gate_;
     shape.up = *up_;
     shape.down = *down_;
-    ffn_ = GatedFfn(shape, parse_activation(build), build.max_tokens, build.max_tokens);
+    ffn_ = GatedFfn(shape, nullptr, parse_activation(build), build.max_tokens, build.max_tokens);
     private_ = GatedFfn::private_scratch(build.max_tokens);
   }
 

@@ -31,11 +31,13 @@ class Moe final : public Op {
     const auto layer = build.weights.stream(*gate_, *up_, *down_, rule_.used, build.attrs.where());
     streamed_ = layer.has_value();
     if (streamed_) {
-      waves_ = ExpertWaves(*layer, gate_->first, up_->first, down_->first);
+      const auto& low = build.weights.low_layers();
+      waves_ = ExpertWaves(*layer, gate_->first, up_->first, down_->first,
+                           low.empty() ? nullptr : &low[*layer]);
       lookahead_ = Lookahead::of_normed(build, 5, rule_, *layer + 1);
     }
     const size_t pairs = max_tokens_ * rule_.used;
-    ffn_ = GatedFfn({gate_->first, up_->first, down_->first, nullptr, 0, 0},
+    ffn_ = GatedFfn({gate_->first, up_->first, down_->first, nullptr, 0, 0}, waves_.low(),
                     parse_activation(build), max_tokens_, pairs);
     place(pairs, d_model);
   }

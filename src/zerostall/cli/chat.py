@@ -50,6 +50,7 @@ def main(
     trace: options.TraceFile = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    miss_precision: options.MissPrecision = "full",
     check_records: options.CheckRecords = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
 ) -> None:

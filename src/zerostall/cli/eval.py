@@ -25,6 +25,12 @@ def ppl(
     model: options.Model = "nano",
     ctx: Annotated[int, typer.Option("-c", "--ctx", help="Tokens a chunk.")] = 512,
     chunks: Annotated[int | None, typer.Option(help="Stop after this many chunks.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most tokens a step; with 1 the text is computed as answers are (slow)."
+        ),
+    ] = None,
     threads: options.Threads = None,
     ram: options.Ram = None,
     kv_type: options.KvType = "auto",
@@ -38,6 +44,7 @@ def ppl(
     trace: options.TraceFile = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    miss_precision: options.MissPrecision = "full",
     check_records: options.CheckRecords = False,
     json: options.Json = False,
 ) -> None:

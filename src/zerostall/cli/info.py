@@ -67,6 +67,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
     from math import prod
 
     from zerostall import arch, gguf
+    from zerostall.convert import low_format
     from zerostall.engine.budget import DEFAULT_CONTEXT, footprint
     from zerostall.engine.cpus import default_threads
     from zerostall.engine.loader import MAX_BATCH, chosen_kv_type, load_tokenizer
@@ -95,6 +96,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
         "tokenizer": file.get("tokenizer.ggml.pre") or file.get("tokenizer.ggml.model"),
         "chat_template": tokenizer is not None and tokenizer.chat_template is not None,
         "packed": file.container_version > 0,
+        "miss_copy": low_format(file),
         "formats": dict(sorted(formats.items(), key=lambda item: -item[1])),
         "context": context,
         "memory": {

@@ -144,6 +144,15 @@ RouteMargin = Annotated[
         rich_help_panel=STREAMED,
     ),
 ]
+MissPrecision = Annotated[
+    str,
+    typer.Option(
+        metavar="full|low",
+        help="Lossy if low: decode those that are not in memory with their copy of few bits "
+        "(files made by convert --miss-copy).",
+        rich_help_panel=STREAMED,
+    ),
+]
 CheckRecords = Annotated[
     bool,
     typer.Option(
@@ -173,11 +182,13 @@ class Loading:
     speculator: Path | None = None
     experts: int | None = None
     route_margin: float = 0.0
+    miss_precision: str = "full"
     check_records: bool = False
     record_states: int = 0
     gap_factor: float = 2.0
     ctx_shift: bool = False
     keep: int = 0
+    batch: int | None = None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Loading:
@@ -194,6 +205,7 @@ class Loading:
             self.policy,
             speculate=self.speculate,
             route_margin=self.route_margin,
+            miss_precision=self.miss_precision,
             check_records=self.check_records,
             mirrors=self.mirror or (),
             profile=self.profile,
@@ -223,6 +235,7 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
             gap_factor=how.gap_factor,
             context_shift=how.ctx_shift,
             keep=how.keep,
+            max_batch=how.batch,
             progress=progress,
         )
     with llm, record.to(how.trace, llm):

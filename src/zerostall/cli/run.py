@@ -98,6 +98,7 @@ def main(
     trace: options.TraceFile = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    miss_precision: options.MissPrecision = "full",
     check_records: options.CheckRecords = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt first.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print timings on stderr.")] = False,
@@ -199,9 +200,10 @@ def describe(timings: Timings) -> str:
     s = timings.streaming
     if s is None:
         return text
+    low = f" ({s.low_used} computed with low copies)" if s.low_used else ""
     return (
         f"{text}\nexperts {s.demanded} demanded, {100 * s.hit_rate:.1f}% in memory, "
-        f"{s.shadow_hits} read ahead, {s.misses} missed | "
+        f"{s.shadow_hits} read ahead, {s.misses} missed{low} | "
         f"foreseen {100 * s.recall:.1f}%, {s.wasted} of {s.speculated} reads ahead useless | "
         f"read {s.bytes_read / 1e9:.2f} GB at {s.read_bandwidth / 1e9:.2f} GB/s | "
         f"stalled {s.stall_ms:.0f} ms | {s.major_faults} major faults"

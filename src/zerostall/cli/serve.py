@@ -80,6 +80,7 @@ def main(
     speculator: options.Speculator = None,
     experts: options.Experts = None,
     route_margin: options.RouteMargin = 0.0,
+    miss_precision: options.MissPrecision = "full",
     check_records: options.CheckRecords = False,
 ) -> None:
     """Serve a model over HTTP, as OpenAI's API has it.

@@ -5,6 +5,6 @@ The result is a GGUF file whose weights lie packed into panels, each expert in o
 """
 
 from zerostall.convert.conversion import convert
-from zerostall.convert.verification import verify
+from zerostall.convert.verification import low_format, verify
 
-__all__ = ["convert", "verify"]
+__all__ = ["convert", "low_format", "verify"]

@@ -16,13 +16,18 @@ from zerostall import gguf
 from zerostall._core import GgufFile
 from zerostall.convert.layout import Layout, plan
 from zerostall.convert.pieces import PIECE_BYTES, pieces
-from zerostall.errors import InvalidRequestError, StorageError
+from zerostall.errors import InvalidRequestError, ModelFormatError, StorageError
 from zerostall.lab.gguf_writer import sync_folder
 
 Progress = Callable[[int, int], None]
 
 
-def convert(model: Path, out: Path, progress: Progress = lambda done, total: None) -> int:
+def convert(
+    model: Path,
+    out: Path,
+    progress: Progress = lambda done, total: None,
+    miss_copy: str | None = None,
+) -> int:
     """Write the converted file of a model.
 
     It is written beside `out` as `.NAME.*.partial` and renamed when it is on the drive. After a
@@ -32,17 +37,20 @@ def convert(model: Path, out: Path, progress: Progress = lambda done, total: Non
         model: a GGUF file, or the first file of a split one.
         out: the file to write; one that is there is replaced at the end.
         progress: called with the bytes done and the bytes in all.
+        miss_copy: a format of few bits (`_core.encodable_formats()`), in which every expert gets
+            a second record for `Streaming(miss_precision="low")`; None: without.
 
     Returns:
         The size of the file in bytes.
 
     Raises:
-        InvalidRequestError: the model is converted already, or `out` is one of its files.
+        InvalidRequestError: the model is converted already, `out` is one of its files, or its
+            experts can have no second record of this format.
         StorageError: the drive is full, the folder missing, or another process converts to it.
         ModelFormatError, UnsupportedModelError: as when loading the model.
     """
     file = gguf.open_model(model)
-    layout = plan(file)
+    layout = plan(file, miss_copy)
     if out.exists() and any(os.path.samefile(out, path) for path in file.paths):
         raise InvalidRequestError(f"{out} is the model itself; give another path")
     partial = out.with_name(f".{out.name}.{_identity(file, layout):016x}.partial")
@@ -54,7 +62,7 @@ def convert(model: Path, out: Path, progress: Progress = lambda done, total: Non
                 _fill(descriptor, file, layout, progress)
                 os.fsync(descriptor)
                 os.replace(partial, out)
-            except OSError:
+            except (OSError, ModelFormatError):
                 partial.unlink(missing_ok=True)
                 raise
         sync_folder(out.absolute().parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from zerostall import _core, arch
@@ -16,6 +16,7 @@ from zerostall.errors import InvalidRequestError, UnsupportedModelError
 from zerostall.lab.gguf_writer import encode_header, encode_string
 
 VERSION = 1
+LOW_COPY_VERSION = 2  # of files whose experts have low copies
 ALIGNMENT = 4096  # a page, and the unit of direct reads
 CHECKSUMS = "zerostall.checksums"
 PANEL_ROWS = 16
@@ -35,6 +36,7 @@ class Part:
         dims: its dimensions, the fastest first.
         rows: the first row and the end of the rows.
         offset: of the panels in the stored tensor or in each record.
+        made_from: the format that the source has, where it is another.
     """
 
     source: str
@@ -42,13 +44,17 @@ class Part:
     dims: tuple[int, ...]
     rows: tuple[int, int]
     offset: int = 0
+    made_from: str | None = None
 
     @property
     def row_bytes(self) -> int:
         """Of one row, packed or not."""
-        traits = _core.format_traits(self.format)
-        size: int = self.dims[0] // traits["block_values"] * traits["block_bytes"]
-        return size
+        return _row_bytes(self.format, self.dims[0])
+
+    @property
+    def source_row_bytes(self) -> int:
+        """Of one row of the source."""
+        return _row_bytes(self.made_from or self.format, self.dims[0])
 
     @property
     def bytes(self) -> int:
@@ -65,6 +71,7 @@ class Stored:
         parts: what it holds packed: one part, or gate, up and down of a layer's experts; none
             for a tensor kept as it is.
         layer: the block whose experts it holds.
+        low: whether it holds their low copies.
     """
 
     name: str
@@ -73,6 +80,7 @@ class Stored:
     bytes: int
     parts: tuple[Part, ...] = ()
     layer: int = 0
+    low: bool = False
 
     @property
     def experts(self) -> int:
@@ -99,11 +107,16 @@ class Layout:
     bytes: int
 
 
-def plan(file: GgufFile) -> Layout:
+def plan(file: GgufFile, miss_copy: str | None = None) -> Layout:
     """The layout of a model's converted file; reads no weights.
 
+    Args:
+        file: the model.
+        miss_copy: the format of second records of its experts, its low copies; None: without.
+
     Raises:
-        InvalidRequestError: the file is a converted one.
+        InvalidRequestError: the file is a converted one, or its experts can have no low copies of
+            this format.
         ModelFormatError, UnsupportedModelError: as when loading it.
     """
     if file.container_version:
@@ -133,8 +146,16 @@ def plan(file: GgufFile) -> Layout:
     matrices = [part(n, begin, end) for n, begin, end, _ in packed if n not in of_experts]
     stored += [_matrix(matrix) for matrix in matrices]
     whole = {name: part(name, begin, end) for name, begin, end, _ in packed}
-    stored += [_records(file, [whole[name] for name in names]) for names in networks.values()]
-    return _lay_out(file, stored)
+    records = [_records(file, [whole[name] for name in names]) for names in networks.values()]
+    if miss_copy is not None:
+        check_format(miss_copy)
+        if not records:
+            raise InvalidRequestError(
+                f"{file.paths[0]} has no experts, so none is missed: convert it without a miss copy"
+            )
+        copies = [low_copy(record, miss_copy) for record in records]
+        records = [each for pair in zip(records, copies, strict=True) for each in pair]
+    return _lay_out(file, stored + records)
 
 
 def _matrix(part: Part) -> Stored:
@@ -155,15 +176,51 @@ def _records(file: GgufFile, parts: Sequence[Part]) -> Stored:
             f"{file.paths[0]}: the name {gate.source} has no block number, which a record "
             "states: run the model unconverted"
         )
+    return _place(f"blk.{block[1]}.ffn_experts.packed", parts, int(block[1]))
+
+
+def _place(name: str, parts: Sequence[Part], layer: int, low: bool = False) -> Stored:
+    """Records of gate, up and down, which lie behind one another in each."""
     placed, end = [], HEADER_BYTES
     for part in parts:
         begin = _up(end, PANEL_ALIGNMENT)
-        placed.append(Part(part.source, part.format, part.dims, part.rows, begin))
+        placed.append(replace(part, offset=begin))
         end = begin + part.bytes
-    check_fits(gate.source, end)
-    dims = (_up(end, ALIGNMENT), gate.dims[2])
-    name = f"blk.{block[1]}.ffn_experts.packed"
-    return Stored(name, dims, BYTES_TYPE, prod(dims), tuple(placed), int(block[1]))
+    check_fits(parts[0].source, end)
+    dims = (_up(end, ALIGNMENT), parts[0].dims[2])
+    return Stored(name, dims, BYTES_TYPE, prod(dims), tuple(placed), layer, low)
+
+
+def check_format(miss_copy: str) -> None:
+    """Raise InvalidRequestError for a format that low copies cannot have."""
+    if miss_copy not in _core.encodable_formats():
+        raise InvalidRequestError(
+            f"the format of miss copies is {miss_copy!r}; "
+            f"give one of {', '.join(_core.encodable_formats())}"
+        )
+
+
+def low_copy(records: Stored, format: str) -> Stored:
+    """Second records of the same experts in a format of fewer bits.
+
+    Raises:
+        InvalidRequestError: rows are no whole blocks of it, or it saves nothing.
+    """
+    block = _core.format_traits(format)["block_values"]
+    for part in records.parts:
+        if part.dims[0] % block:
+            raise InvalidRequestError(
+                f"{part.source} has rows of {part.dims[0]} values, which are no whole blocks of "
+                f"{block}, as {format} has them: give another format of miss copies, such as Q4_0"
+            )
+    parts = [replace(part, format=format, made_from=part.format) for part in records.parts]
+    low = _place(f"blk.{records.layer}.ffn_experts.low.packed", parts, records.layer, low=True)
+    if low.dims[0] >= records.dims[0]:
+        raise InvalidRequestError(
+            f"a miss copy in {format} takes {low.dims[0]} bytes and the expert itself "
+            f"{records.dims[0]} (block {records.layer}): give a format of fewer bits, or none"
+        )
+    return low
 
 
 def _lay_out(file: GgufFile, stored: Sequence[Stored]) -> Layout:
@@ -172,16 +229,13 @@ def _lay_out(file: GgufFile, stored: Sequence[Stored]) -> Layout:
         for key in file.metadata_keys()
         if not key.startswith(_DROPPED)
     ]
-    parts = [(tensor.name, part) for tensor in stored for part in tensor.parts]
+    low = [tensor for tensor in stored if tensor.low]
+    version = LOW_COPY_VERSION if low else VERSION
     metadata += [
         ("general.alignment", struct.pack("<II", _U32, ALIGNMENT)),
-        ("zerostall.container.version", struct.pack("<II", _U32, VERSION)),
-        ("zerostall.packed.tensor", _strings([name for name, _ in parts])),
-        ("zerostall.packed.source", _strings([part.source for _, part in parts])),
-        ("zerostall.packed.format", _numbers(_U32, [_type_id(part) for _, part in parts])),
-        ("zerostall.packed.dims", _numbers(_U64, [d for _, part in parts for d in _padded(part)])),
-        ("zerostall.packed.rows", _numbers(_U64, [row for _, part in parts for row in part.rows])),
-        ("zerostall.packed.offset", _numbers(_U64, [part.offset for _, part in parts])),
+        ("zerostall.container.version", struct.pack("<II", _U32, version)),
+        *_index("packed", [tensor for tensor in stored if not tensor.low]),
+        *(_index("low", low) if low else ()),
         (CHECKSUMS, _numbers(_U64, [0] * len(stored))),
     ]
     tensors = [(tensor.name, tensor.dims, tensor.type_id, tensor.bytes) for tensor in stored]
@@ -194,6 +248,25 @@ def _lay_out(file: GgufFile, stored: Sequence[Stored]) -> Layout:
         offsets.append(end)
         end = _up(end + tensor.bytes, ALIGNMENT)
     return Layout(header, checksums_at, tuple(stored), tuple(offsets), end)
+
+
+def _index(name: str, stored: Sequence[Stored]) -> list[tuple[str, bytes]]:
+    parts = [(tensor.name, part) for tensor in stored for part in tensor.parts]
+    values = {
+        "tensor": _strings([name for name, _ in parts]),
+        "source": _strings([part.source for _, part in parts]),
+        "format": _numbers(_U32, [_type_id(part) for _, part in parts]),
+        "dims": _numbers(_U64, [d for _, part in parts for d in _padded(part)]),
+        "rows": _numbers(_U64, [row for _, part in parts for row in part.rows]),
+        "offset": _numbers(_U64, [part.offset for _, part in parts]),
+    }
+    return [(f"zerostall.{name}.{key}", value) for key, value in values.items()]
+
+
+def _row_bytes(format: str, columns: int) -> int:
+    traits = _core.format_traits(format)
+    size: int = columns // traits["block_values"] * traits["block_bytes"]
+    return size
 
 
 def _type_id(part: Part) -> int:

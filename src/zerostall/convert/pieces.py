@@ -14,6 +14,7 @@ from zerostall import _core
 from zerostall._core import GgufFile
 from zerostall.convert.layout import PANEL_ROWS, Part, Stored
 from zerostall.convert.record import HEADER_BYTES, seal
+from zerostall.errors import InvalidRequestError, ModelFormatError
 
 PIECE_BYTES = 8 << 20  # of source; what is in memory at once is a few of these, or of records
 AHEAD = 2  # pieces packed while one is written
@@ -60,8 +61,22 @@ def _slice(data: Bytes, begin: int) -> Bytes:
 def _pack(file: GgufFile, part: Part, expert: int, begin: int, end: int) -> Bytes:
     first = expert * part.dims[1]
     data = file.tensor_bytes(part.source)
-    rows = data[(first + begin) * part.row_bytes : (first + end) * part.row_bytes]
+    each = part.source_row_bytes
+    rows = data[(first + begin) * each : (first + end) * each]
+    if part.made_from is not None:
+        rows = _requantised(part, rows, (end - begin) * part.dims[0])
     return _core.pack(part.format, rows, end - begin, part.dims[0])
+
+
+def _requantised(part: Part, rows: Bytes, values: int) -> Bytes:
+    assert part.made_from is not None
+    decoded = _core.decode(part.made_from, rows, values)
+    try:
+        return _core.encode(part.format, decoded)
+    except InvalidRequestError as error:
+        raise ModelFormatError(
+            f"tensor '{part.source}' can have no low copy: {error} Convert it without one"
+        ) from error
 
 
 def _record(file: GgufFile, stored: Stored, expert: int) -> Bytes:

@@ -49,7 +49,8 @@ def verify(
     if model is not None:
         compare(file, path, gguf.open_model(model), progress)
     total, done = sum(tensor.bytes for tensor in stored), 0
-    records = {packed["stored"] for packed in file.packed() if packed["offset"]}
+    listed = [*file.packed(), *file.low_packed()]
+    records = {packed["stored"] for packed in listed if packed["offset"]}
     for index, tensor in enumerate(stored):
         step = tensor.shape[1] if index in records else PIECE_BYTES
         digest = xxhash.xxh3_64()
@@ -66,7 +67,7 @@ def verify(
 
 def compare(file: GgufFile, path: Path, model: GgufFile, progress: Progress) -> None:
     """Compare a converted file with a fresh conversion of its model."""
-    layout = plan(model)
+    layout = plan(model, low_format(file))
     begin, end = layout.checksums_at, layout.checksums_at + 8 * len(layout.stored)
     with path.open("rb") as stream:
         header = stream.read(len(layout.header))
@@ -82,6 +83,13 @@ def compare(file: GgufFile, path: Path, model: GgufFile, progress: Progress) -> 
             progress(done + at, layout.bytes)
         done += at
     progress(layout.bytes, layout.bytes)
+
+
+def low_format(file: GgufFile) -> str | None:
+    """The format of the low copies of experts in a converted file; None if there are none."""
+    for packed in file.low_packed():
+        return str(packed["format"])
+    return None
 
 
 def _read(

@@ -79,10 +79,12 @@ def footprint(
     kv_type: str,
     threads: int,
     streaming: bool = False,
+    low_copies: bool = False,
 ) -> Footprint:
     """What the engine will take for contexts of up to `context` tokens, without loading.
 
-    If streaming, experts stay in the file but for those there is room for.
+    If streaming, experts stay in the file but for those there is room for; low copies of them
+    need some room, too.
 
     Raises:
         ModelFormatError, UnsupportedModelError: the tape does not fit the file.
@@ -97,6 +99,7 @@ def footprint(
         max_batch=min(max_batch, context),
         kv_type=kv_type,
         streaming=streaming,
+        low_copies=low_copies,
     )
     pages = -(-context // PAGE)
     return Footprint(

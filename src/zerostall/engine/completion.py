@@ -42,12 +42,16 @@ class StreamTimings:
         demanded: experts that layers needed, over all layers and steps.
         hits: of them, in memory.
         shadow_hits: of them, read ahead of the demand, or being read.
-        misses: of them, read on demand.
+        misses: of them, read on demand, in full or as a low copy.
+        low_used: of the misses, computed with the low copy (lossy: miss_precision).
         speculated: reads begun ahead of a demand.
         wasted: of those, that proved useless.
         predicted, foreseen: experts that predictions named, and of those the demanded ones.
         evictions: experts that left memory.
-        bytes_read, bytes_wasted: by experts; wasted by useless reads.
+        upgrades: experts whose low copy in memory gave way to the full record.
+        bytes_read: by experts, low copies among them.
+        low_bytes: of those, by low copies.
+        bytes_wasted: by useless reads.
         stall_ms: the workers had nothing to do but wait for bytes.
         read_ms: at least one read was under way.
         major_faults: pages of the process that had to be read back; above 0 memory is too tight.
@@ -57,12 +61,15 @@ class StreamTimings:
     hits: int
     shadow_hits: int
     misses: int
+    low_used: int
     speculated: int
     wasted: int
     predicted: int
     foreseen: int
     evictions: int
+    upgrades: int
     bytes_read: int
+    low_bytes: int
     bytes_wasted: int
     stall_ms: float
     read_ms: float

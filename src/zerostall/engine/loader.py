@@ -140,12 +140,16 @@ def plan_load(path: Path, options: Options) -> Planned:
     file = gguf.open_model(path)
     if options.kv_type == "auto":
         options = replace(options, kv_type=chosen_kv_type(file))
+    options.streaming.check_file(file)
     guess = options.ctx or DEFAULT_CONTEXT
     model = arch.load(file, guess, options.experts)
     placement = place_threads(options.threads, options.pin)
 
     def needed(batch: int, stream: bool) -> Footprint:
-        return footprint(file, model.tape, guess, batch, options.kv_type, placement.threads, stream)
+        low = stream and options.streaming.low_copies
+        return footprint(
+            file, model.tape, guess, batch, options.kv_type, placement.threads, stream, low
+        )
 
     batch = options.max_batch or MAX_BATCH
     need, streamed = needed(batch, False), needed(batch, True)

@@ -16,12 +16,15 @@ Counts = Mapping[str, int]
 
 _KINDS = ("hits", "shadow_hits", "misses")  # of demands
 _OTHERS = (
+    "low_used",
     "speculated",
     "wasted",
     "predicted",
     "foreseen",
     "evictions",
+    "upgrades",
     "bytes_read",
+    "low_bytes",
     "bytes_wasted",
 )
 _TIMES = ("stall_ns", "read_ns")

@@ -20,6 +20,7 @@ Demand = tuple[int, int, list[int], list[int], str]
 
 BACK_ENDS = ("auto", "uring", "pread", "mmap")
 POLICIES = ("lrfu", "lru", "lfu")
+PRECISIONS = ("full", "low")
 # What Python and its libraries take, and the part of a budget that is the kernel's (page tables,
 # reads under way). A small budget gives a larger part instead, for whoever tries one.
 PYTHON_BYTES = 48 << 20
@@ -38,6 +39,8 @@ class Streaming:
         speculate: read what the next layer is likely to want.
         route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
             logit is larger by less than this.
+        miss_precision: lossy if "low": in decoding, an expert that is not in memory is computed
+            with its low copy, which is read instead. Only for files converted with a miss copy.
         check_records: compare the checksum of every expert read from a converted file.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
@@ -59,6 +62,7 @@ class Streaming:
     half_life: float = 256.0
     speculate: bool = True
     route_margin: float = 0.0
+    miss_precision: str = "full"
     check_records: bool = False
     mirrors: Sequence[Path] = ()
     depth: int | None = None
@@ -79,6 +83,10 @@ class Streaming:
             )
         if not self.route_margin >= 0:
             raise InvalidRequestError(f"route_margin is {self.route_margin}; give 0 or more")
+        if self.miss_precision not in PRECISIONS:
+            raise InvalidRequestError(
+                f"miss_precision is {self.miss_precision!r}; give one of {', '.join(PRECISIONS)}"
+            )
         # Also where the model scheduler out to fit: nobody would learn of a misspelt path.
         for name, path in (
             *(("mirror", each) for each in self.mirrors),
@@ -86,6 +94,23 @@ class Streaming:
         ):
             if path is not None and not path.exists():
                 raise InvalidRequestError(f"{name}: there is no {path}")
+
+    @property
+    def low_copies(self) -> bool:
+        """Whether low copies of experts are used."""
+        return self.miss_precision == "low"
+
+    def check_file(self, file: GgufFile) -> None:
+        """Raise InvalidRequestError for a model that lacks what the options need.
+
+        Also where the model fits into memory, so that nobody relies on what is not there.
+        """
+        if self.low_copies and not file.low_packed():
+            raise InvalidRequestError(
+                f"{file.paths[0]} has no low copies of its experts, as miss_precision='low' needs "
+                "them: make a file that has with `zerostall convert MODEL OUT.gguf --miss-copy "
+                "Q2_K`, or leave miss_precision at 'full'"
+            )
 
     def to_core(self, expert_bytes: int, file: GgufFile) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
@@ -101,6 +126,7 @@ class Streaming:
             "speculate": self.speculate,
             "check_records": self.check_records,
             "route_margin": float(self.route_margin),
+            "low_copies": self.low_copies,
             "trace": self.trace is not None,
             "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
         }

@@ -91,6 +91,7 @@ class _Experts(Collector):
             ("hits", "Demanded experts that were in memory.", taken.hits),
             ("shadow_hits", "Demanded experts that were read ahead.", taken.shadow_hits),
             ("misses", "Demanded experts that had to be read.", taken.misses),
+            ("low_used", "Missed experts computed with their low copy.", taken.low_used),
             ("read_bytes", "Bytes of experts read.", taken.bytes_read),
             ("stall_seconds", "Time that all threads waited for bytes.", taken.stall_ms / 1e3),
         ):
