@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tests.engine.running import Greedy
-from zerostall.engine.batching import FEWEST, UNKNOWN, Pace, compose
+from zerostall.engine.batching import BURST_S, FEWEST, UNKNOWN, Pace, compose
 from zerostall.engine.task import Place, Scoring, Task
 
 
@@ -66,20 +66,43 @@ def test_hidden_states_take_no_rows_of_logits():
     assert sorted(shares([last, task(300)])) == [(0, 1, 1), (1, 300, 1)]
 
 
-def test_a_prompt_makes_a_step_with_answers_at_most_twice_as_long():
+def steps(pace, count):
+    """How many tokens of a long prompt each of the next steps takes, of 5 ms beside 100 ms."""
+    taken = []
+    for _ in range(count):
+        taken.append(pace.prompt_tokens(512))
+        pace.note(4, taken[-1], 0.100 + taken[-1] * 0.005)
+    return taken
+
+
+def test_a_long_prompt_makes_steps_with_answers_at_most_twice_as_long():
     pace = Pace()
-    for _ in range(50):
-        pace.note(4, 0, 0.100)
-        pace.note(4, 20, 0.100 + 20 * 0.005)
-    assert pace.prompt_tokens(512) == pytest.approx(20, abs=1)
+    pace.note(4, 0, 0.100)
+    pace.note(4, 20, 0.100 + 20 * 0.005)
+    first, *others = steps(pace, 50)
+    assert first == pytest.approx((0.100 + BURST_S) / 0.005, abs=1)
+    assert others == [pytest.approx(20, abs=1)] * 49
     assert pace.prompt_tokens(10) == 10
+
+
+def test_what_prompts_left_unused_is_there_for_the_next_one():
+    pace = Pace()
+    pace.note(0, 20, 20 * 0.005)
+    pace.note(4, 0, 0.100)
+    assert steps(pace, 3) == [pytest.approx(70, abs=1), *[pytest.approx(20, abs=1)] * 2]
+    pace.note(4, 0, 0.100)
+    assert pace.prompt_tokens(512) == pytest.approx(40, abs=1)
+    for _ in range(10):
+        pace.note(4, 0, 0.100)
+    assert pace.prompt_tokens(512) == pytest.approx(70, abs=1)
 
 
 @pytest.mark.parametrize(("factor", "tokens"), [(1.0, FEWEST), (1.5, 10), (2.0, 20), (6.0, 100)])
 def test_how_much_a_prompt_may_slow_answers_down_is_a_choice(factor, tokens):
     pace = Pace(factor)
-    pace.note(4, 0, 0.100)
     pace.note(0, 20, 20 * 0.005)
+    pace.note(4, 0, 0.100)
+    pace.note(4, 512, 0.100 + 512 * 0.005)
     assert pace.prompt_tokens(512) == pytest.approx(tokens, abs=1)
 
 
@@ -107,8 +130,8 @@ def test_what_a_prompt_will_take_follows_from_what_steps_have_cost():
 
 def test_a_slow_prompt_goes_on_all_the_same():
     pace = Pace()
-    pace.note(4, 0, 0.010)
     pace.note(0, 100, 100.0)
+    pace.note(4, 0, 0.010)
     assert pace.prompt_tokens(512) == FEWEST
 
 

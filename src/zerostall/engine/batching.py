@@ -17,6 +17,9 @@ Ids = npt.NDArray[np.int32]
 GAP_FACTOR = 2.0
 FEWEST = 1  # tokens of a prompt in a step, however slow they are
 UNKNOWN = 32  # the same, before anything was measured
+# What prompts left unused of their time in earlier steps they may have at once, up to this: short
+# ones that come now and then need not be cut into pieces, of which each reads the weights again.
+BURST_S = 0.25
 _WEIGHT = 0.3  # of the newest measurement
 
 
@@ -45,13 +48,15 @@ class Pace:
 
     Args:
         gap_factor: how many times as long a step with answers may take for the prompts in it, at
-            least 1; infinite: as long as it likes.
+            least 1, but for what earlier steps left unused; infinite: as long as it likes.
     """
 
     def __init__(self, gap_factor: float = GAP_FACTOR) -> None:
         self._gap_factor = gap_factor
         self._answers_s = 0.0
         self._token_s = 0.0
+        self._burst_s = BURST_S if gap_factor > 1.0 else 0.0
+        self._saved_s = self._burst_s
 
     def note(self, answers: int, prompt_tokens: int, seconds: float) -> None:
         """A step with so many tokens of answers and of prompts took so long."""
@@ -60,6 +65,11 @@ class Pace:
         elif prompt_tokens >= FEWEST:
             beside = self._answers_s if answers else 0.0
             self._token_s = _blend(self._token_s, max(0.0, seconds - beside) / prompt_tokens)
+        if answers:
+            used = seconds - self._answers_s if prompt_tokens else 0.0
+            self._saved_s = min(max(0.0, self._saved_s + self._room_s - used), self._burst_s)
+        else:
+            self._saved_s = self._burst_s  # nobody waits
 
     def prompt_tokens(self, most: int) -> int:
         """How many tokens of prompts may join a step with answers."""
@@ -67,14 +77,25 @@ class Pace:
             return most
         if self._answers_s == 0.0 or self._token_s == 0.0:
             return min(UNKNOWN, most)
-        fit = (self._gap_factor - 1.0) * self._answers_s / self._token_s
+        return self._fitting(self._room_s + self._saved_s, most)
+
+    @property
+    def _room_s(self) -> float:
+        """What prompts may add to each step with answers."""
+        return (self._gap_factor - 1.0) * self._answers_s
+
+    def _fitting(self, seconds: float, most: int) -> int:
+        fit = seconds / self._token_s
         return most if fit >= most else min(max(FEWEST, int(fit)), most)
 
     def prompt_ms(self, tokens: int, beside: bool) -> float | None:
         """What so many tokens of a prompt will take, alone or beside answers, if that is known."""
         if self._token_s == 0.0:
             return None
-        answers_s = self._answers_s / self.prompt_tokens(tokens) if beside and tokens else 0.0
+        answers_s = 0.0
+        if beside and tokens and self._answers_s > 0.0:
+            each = tokens if math.isinf(self._gap_factor) else self._fitting(self._room_s, tokens)
+            answers_s = self._answers_s / each
         return 1e3 * tokens * (answers_s + self._token_s)
 
 
