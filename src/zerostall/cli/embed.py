@@ -26,7 +26,7 @@ def main(
     threads: options.Threads = None,
     ctx: options.Context = None,
     ram: options.Ram = None,
-    kv_type: options.KvType = "f16",
+    kv_type: options.KvType = "auto",
     isa: options.Isa = None,
 ) -> None:
     """Print the embedding of each text, one JSON object a line.
