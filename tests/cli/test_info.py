@@ -35,7 +35,7 @@ def test_info_tells_what_the_file_says(llm):
     assert (model["model_context"], model["vocabulary"]) == (1024, 4096)
     assert model["parameters"] == sum(prod(tensor.shape) for tensor in tensors)
     assert sum(model["formats"].values()) == sum(tensor.bytes for tensor in tensors)
-    assert model["memory"]["kv_cache"] == 1024 * 6 * 2 * (64 + 64) * 2
+    assert model["memory"]["kv_cache"] == 1024 * 6 * 2 * (64 + 64 + 2 * 4)
     assert model["chat_template"] is False
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.shell import run, run_json
 from zerostall.lab.states import standard_library
 
-STREAMED = ("--ram", "20M", "-c", "256", "--temp", "0", "-n", "24", "def f(")
+STREAMED = ("--ram", "18M", "-c", "256", "--temp", "0", "-n", "24", "def f(")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,16 @@ from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.task import Place
 
 SUMMED = ("hits", "shadow_hits", "misses", "speculated", "wasted", "predicted", "foreseen")
-SUMMED += ("evictions", "bytes_read", "bytes_wasted", "stall_ns", "read_ns")
+SUMMED += (
+    "low_used",
+    "evictions",
+    "upgrades",
+    "bytes_read",
+    "low_bytes",
+    "bytes_wasted",
+    "stall_ns",
+    "read_ns",
+)
 
 
 def stats(value: int = 0) -> dict[str, int]:

@@ -88,7 +88,7 @@ def test_the_memory_planned_is_what_the_engine_takes():
 
     with LLM("nano", threads=1, ctx=512) as llm:
         taken = llm.loaded.scheduler.engine.memory()
-        need = footprint(llm.file, llm.architecture.tape, 512, 512, "f16", threads=1)
+        need = footprint(llm.file, llm.architecture.tape, 512, 512, "int8", threads=1)
     assert need.weights == taken["weights"]
     assert need.scratch == taken["buffers"] + taken["scratch"]
     assert taken["kv_cache"] == 8 * 512 * need.kv_per_token
