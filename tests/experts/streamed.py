@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,20 @@ def check_counters(engine: _core.Engine) -> dict[str, int]:
     assert stats["bytes_wasted"] <= stats["bytes_read"]
     assert all(value < 1 << 62 for value in stats.values()), "a counter fell below 0"
     return stats
+
+
+def until_it_works(
+    engine: _core.Engine, run: Callable[[], Any], most: int = 60
+) -> tuple[Any, list[str]]:
+    """Calls again after each StorageError; the result and the errors before it."""
+    errors: list[str] = []
+    while True:
+        try:
+            return run(), errors
+        except StorageError as error:
+            errors.append(str(error))
+            assert len(errors) <= most
+            check_counters(engine)
 
 
 def reads_at_load(model: Model, **streaming: Any) -> int:

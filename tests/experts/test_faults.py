@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.experts.streamed import Model, check_counters, logits, reads_at_load, step
+from tests.experts.streamed import (
+    Model,
+    check_counters,
+    logits,
+    reads_at_load,
+    step,
+    until_it_works,
+)
 from tests.tasks import held, no_more_held
-from zerostall._core import Engine
 from zerostall.errors import StorageError
 
 MANY_READS = 1 << 12
-
-
-def until_it_works(engine: Engine, run: Callable[[], Any], most: int = 50) -> tuple[Any, list[str]]:
-    """Calls again after each StorageError; the result and the errors before it."""
-    errors: list[str] = []
-    while True:
-        try:
-            return run(), errors
-        except StorageError as error:
-            errors.append(str(error))
-            assert len(errors) <= most
-            check_counters(engine)
 
 
 @pytest.mark.parametrize("io", ["uring", "pread", "mmap"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from tests.experts.streamed import (
     low_engine,
     low_memory,
     step,
+    until_it_works,
 )
 from zerostall.errors import ModelFormatError, StorageError
 
@@ -27,16 +26,6 @@ def copy(low: Model, tmp_path: Path) -> Model:
     path = tmp_path / "copy.gguf"
     path.write_bytes(low.path.read_bytes())
     return Model(path)
-
-
-def until_it_works(run: Callable[[], Any], most: int = 60) -> tuple[Any, list[str]]:
-    errors: list[str] = []
-    while True:
-        try:
-            return run(), errors
-        except StorageError as error:
-            errors.append(str(error))
-            assert len(errors) <= most
 
 
 def test_low_copies_that_cannot_be_read_end_the_step_and_harm_nothing_after(low: Model) -> None:
@@ -67,7 +56,7 @@ def test_reads_that_fail_now_and_then_leave_sequences_as_they_were(low: Model) -
     failures = 0
     for at, one in enumerate(low.ids(80)):
         _, errors = until_it_works(
-            lambda one=one: step(streamed, sequence, np.array([one], np.int32))
+            streamed, lambda one=one: step(streamed, sequence, np.array([one], np.int32))
         )
         failures += len(errors)
         assert streamed.length(sequence) == at + 1
@@ -151,5 +140,5 @@ def test_random_steps_with_failures_leave_nothing_wrong_behind(low: Model) -> No
         for each in sequences:
             streamed.close_sequence(each)
         ids = low.ids(48, seed=round_)
-        got, _ = until_it_works(lambda: logits(streamed, ids, 16))  # noqa: B023
+        got, _ = until_it_works(streamed, lambda: logits(streamed, ids, 16))  # noqa: B023
         assert np.array_equal(got, low.expected(ids))

@@ -99,7 +99,7 @@ class Task(ABC):
         Args:
             guess_ms: what the rest will take by what steps have cost; None: nothing is known yet.
         """
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} cannot be watched")
 
     @property
     def remaining(self) -> int:
