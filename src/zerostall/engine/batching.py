@@ -65,9 +65,11 @@ class Pace:
         elif prompt_tokens >= FEWEST:
             beside = self._answers_s if answers else 0.0
             self._token_s = _blend(self._token_s, max(0.0, seconds - beside) / prompt_tokens)
-        if answers:
-            used = seconds - self._answers_s if prompt_tokens else 0.0
-            self._saved_s = min(max(0.0, self._saved_s + self._room_s - used), self._burst_s)
+        if answers and prompt_tokens:
+            over = seconds - self._answers_s - self._room_s
+            self._saved_s = max(0.0, self._saved_s - max(0.0, over))
+        elif answers:
+            self._saved_s = min(self._saved_s + self._room_s, self._burst_s)
         else:
             self._saved_s = self._burst_s  # nobody waits
 
