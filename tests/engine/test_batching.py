@@ -7,12 +7,12 @@ import math
 import pytest
 
 from tests.engine.running import Greedy
-from zerostall.engine.batching import BURST_S, FEWEST, UNKNOWN, Pace, compose
+from zerostall.engine.batching import BURST_S, FEWEST, UNKNOWN, Pace, Room, TokenCost, compose
 from zerostall.engine.task import Place, Scoring, Task
 
 
-def task(remaining: int, first_row: int | None = None) -> Task:
-    made = Greedy(Place(), [1] * remaining, 1)
+def task(remaining: int, first_row: int | None = None, priority: int = 0) -> Task:
+    made = Greedy(Place(), [1] * remaining, 1, priority)
     if first_row is not None:
         made.next_row = first_row
     return made
@@ -49,6 +49,11 @@ def test_half_goes_to_the_first_prompt_the_rest_to_the_shortest():
     assert sorted(shares([task(900), task(40)])) == [(0, 472, 0), (1, 40, 1)]
 
 
+def test_an_urgent_prompt_comes_before_shorter_ones():
+    tasks = [task(900, priority=-1), task(600, priority=-1), task(40, priority=9)]
+    assert sorted(shares(tasks)) == [(0, 256, 0), (1, 256, 0)]
+
+
 def test_rows_are_not_more_than_the_engine_gives():
     scoring = Scoring(Place(), [1] * 100, 90)
     assert shares([scoring], max_rows=4) == [(0, 94, 4)]
@@ -66,75 +71,110 @@ def test_hidden_states_take_no_rows_of_logits():
     assert sorted(shares([last, task(300)])) == [(0, 1, 1), (1, 300, 1)]
 
 
-def steps(pace, count):
-    """How many tokens of a long prompt each of the next steps takes, of 5 ms beside 100 ms."""
+def measured(pace, *sizes):
+    """A pace that knows answers of 100 ms, and each token of prompts of these sizes to cost 5."""
+    pace.note(4, 0, 0.100)
+    for size in sizes or (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        pace.note(0, size, size * 0.005)
+    return pace
+
+
+def steps(pace, tasks, count):
+    """How many tokens of prompts each of the next steps takes beside an answer."""
     taken = []
     for _ in range(count):
-        taken.append(pace.prompt_tokens(512))
+        parts = compose([task(1), *tasks], pace, 512, 16)[1:]
+        for part in parts:
+            part.task.place.tokens += part.ids
+        tasks = [each for each in tasks if each.remaining]
+        taken.append(sum(part.tokens for part in parts))
         pace.note(4, taken[-1], 0.100 + taken[-1] * 0.005)
     return taken
 
 
 def test_a_long_prompt_makes_steps_with_answers_at_most_twice_as_long():
-    pace = Pace()
-    pace.note(4, 0, 0.100)
-    pace.note(4, 20, 0.100 + 20 * 0.005)
-    first, *others = steps(pace, 50)
-    assert first == pytest.approx((0.100 + BURST_S) / 0.005, abs=1)
-    assert others == [pytest.approx(20, abs=1)] * 49
-    assert pace.prompt_tokens(10) == 10
+    assert steps(measured(Pace()), [task(2000)], 100) == [20] * 100
 
 
-def test_what_prompts_left_unused_is_there_for_the_next_one():
-    pace = Pace()
-    pace.note(0, 20, 20 * 0.005)
-    pace.note(4, 0, 0.100)
-    assert steps(pace, 3) == [pytest.approx(70, abs=1), *[pytest.approx(20, abs=1)] * 2]
-    pace.note(4, 0, 0.100)
-    assert pace.prompt_tokens(512) == pytest.approx(40, abs=1)
-    for _ in range(10):
-        pace.note(4, 0, 0.100)
-    assert pace.prompt_tokens(512) == pytest.approx(70, abs=1)
+def test_the_end_of_a_long_prompt_is_not_a_short_one():
+    taken = steps(measured(Pace()), [task(200)], 11)
+    assert taken == [20] * 10 + [0]
+
+
+def test_short_prompts_end_at_once_with_what_earlier_steps_left_unused():
+    burst = round((0.100 + BURST_S) / 0.005)
+    pace = measured(Pace())
+    assert steps(pace, [task(30) for _ in range(4)], 1) == [burst]
+    # It is used up, and comes back with steps that have none of it.
+    assert steps(pace, [task(30) for _ in range(4)], 6) == [20] * 6
+    assert steps(pace, [], 3) == [0] * 3
+    assert steps(pace, [task(80)], 1) == [80]
+
+
+def test_short_prompts_do_not_wait_for_a_long_one_nor_starve_it():
+    tasks = [task(1), task(2000), task(40), task(30)]
+    assert shares(tasks, measured(Pace()))[1:] == [(1, 10, 0), (2, 40, 1), (3, 30, 1)]
+    # A prompt of which the cache has all but a little is short.
+    known = task(1000)
+    known.kept = 950
+    known.place.tokens = [1] * 950
+    assert shares([task(1), known], measured(Pace()))[1:] == [(1, 50, 1)]
+
+
+def test_many_tokens_at_once_cost_as_little_as_was_measured():
+    cost = TokenCost()
+    assert not cost
+    cost.note(1, 0.015)
+    assert cost.fitting(0.100, 512) == 6
+    cost.note(16, 16 * 0.008)
+    cost.note(128, 128 * 0.004)
+    assert cost.each_s(15) == 0.015
+    assert cost.each_s(100) == 0.008
+    assert cost.each_s(500) == 0.004
+    assert cost.fitting(0.100, 512) == 6
+    assert cost.fitting(0.160, 512) == 20
+    assert cost.fitting(0.600, 512) == 150
+    assert cost.fitting(0.600, 100) == 75
+    assert cost.fitting(9.0, 512) == 512
+    assert cost.fitting(0.0, 512) == FEWEST
+    assert cost.fitting(0.0, 0) == 0
 
 
 @pytest.mark.parametrize(("factor", "tokens"), [(1.0, FEWEST), (1.5, 10), (2.0, 20), (6.0, 100)])
 def test_how_much_a_prompt_may_slow_answers_down_is_a_choice(factor, tokens):
-    pace = Pace(factor)
-    pace.note(0, 20, 20 * 0.005)
-    pace.note(4, 0, 0.100)
-    pace.note(4, 512, 0.100 + 512 * 0.005)
-    assert pace.prompt_tokens(512) == pytest.approx(tokens, abs=1)
+    assert measured(Pace(factor)).room(512).steady == tokens
+
+
+def test_without_leave_to_slow_answers_down_no_prompt_ends_at_once():
+    assert measured(Pace(1.0)).room(512) == Room(FEWEST, FEWEST, FEWEST)
 
 
 @pytest.mark.parametrize("factor", [math.inf, 1e308])
 def test_without_a_limit_prompts_fill_the_step(factor):
-    pace = Pace(factor)
-    pace.note(4, 0, 0.100)
-    pace.note(0, 20, 20 * 0.005)
-    assert pace.prompt_tokens(512) == 512
-    assert Pace(math.inf).prompt_tokens(512) == 512
+    assert measured(Pace(factor)).room(512).steady == 512
+    assert Pace(math.inf).room(512) == Room(512, 512, 512)
     tasks = [task(1), task(1000)]
-    assert shares(tasks, pace) == [(0, 1, 1), (1, 511, 0)]
+    assert shares(tasks, measured(Pace(factor))) == [(0, 1, 1), (1, 511, 0)]
 
 
 def test_what_a_prompt_will_take_follows_from_what_steps_have_cost():
     pace = Pace()
     assert pace.prompt_ms(100, beside=False) is None
-    pace.note(4, 0, 0.100)
-    pace.note(0, 20, 20 * 0.005)
+    measured(pace)
     assert pace.prompt_ms(100, beside=False) == pytest.approx(500)
     # 20 tokens a step beside answers, which take as long again.
     assert pace.prompt_ms(100, beside=True) == pytest.approx(1000)
     assert pace.prompt_ms(0, beside=True) == 0
+    assert measured(Pace(math.inf)).prompt_ms(100, beside=True) == pytest.approx(600)
 
 
 def test_a_slow_prompt_goes_on_all_the_same():
     pace = Pace()
     pace.note(0, 100, 100.0)
     pace.note(4, 0, 0.010)
-    assert pace.prompt_tokens(512) == FEWEST
+    assert pace.room(512).steady == FEWEST
 
 
 def test_before_anything_is_measured_prompts_are_taken_carefully():
-    assert Pace().prompt_tokens(512) == UNKNOWN
-    assert Pace().prompt_tokens(5) == 5
+    assert Pace().room(512) == Room(UNKNOWN, UNKNOWN, UNKNOWN)
+    assert Pace().room(5).steady == 5

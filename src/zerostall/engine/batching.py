@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ Ids = npt.NDArray[np.int32]
 GAP_FACTOR = 2.0
 FEWEST = 1  # tokens of a prompt in a step, however slow they are
 UNKNOWN = 32  # the same, before anything was measured
-# What prompts left unused of their time in earlier steps they may have at once, up to this: short
-# ones that come now and then need not be cut into pieces, of which each reads the weights again.
-BURST_S = 0.25
+# What prompts left unused of their time in earlier steps, up to this, is for those that it lets
+# end: short ones need not be cut into pieces, of which each reads the weights again.
+BURST_S = 0.5
 _WEIGHT = 0.3  # of the newest measurement
 
 
@@ -43,18 +44,69 @@ class Part:
         return self.task.tokens[begin : begin + self.tokens]
 
 
+class TokenCost:
+    """What tokens of prompts have cost, by how many there were in a step.
+
+    Many at once cost less each: they share the reading of weights, in a mixture of experts more
+    of it the more they are. So each power of two has its own average; what was not measured is
+    taken to cost as much as the next fewer, or else the next more.
+    """
+
+    def __init__(self) -> None:
+        self._each_s: dict[int, float] = {}  # by bit length of the count
+
+    def note(self, tokens: int, seconds: float) -> None:
+        """So many tokens took so long."""
+        size = tokens.bit_length()
+        self._each_s[size] = _blend(self._each_s.get(size, 0.0), seconds / tokens)
+
+    def __bool__(self) -> bool:
+        return bool(self._each_s)
+
+    def each_s(self, tokens: int) -> float:
+        """Seconds for each of so many at once."""
+        size = tokens.bit_length()
+        fewer = [known for known in self._each_s if known <= size]
+        return self._each_s[max(fewer) if fewer else min(self._each_s)]
+
+    def fitting(self, seconds: float, most: int) -> int:
+        """The most tokens, at least FEWEST, that take no longer."""
+        for size in range(most.bit_length(), 0, -1):
+            least, top = 1 << (size - 1), min(most, (1 << size) - 1)
+            each_s = self.each_s(least)
+            fit = top if seconds >= top * each_s else int(seconds / each_s)
+            if fit >= least:
+                return fit
+        return min(FEWEST, most)
+
+
+class Room(NamedTuple):
+    """How many tokens of prompts a step may have.
+
+    Attributes:
+        steady: of whatever prompts there are.
+        burst: with prompts that end with it and are not longer than `short`.
+        short: tokens of a prompt.
+    """
+
+    steady: int
+    burst: int
+    short: int
+
+
 class Pace:
-    """What steps have cost: of answers alone, and of each token of a prompt beside them.
+    """What steps have cost: of answers alone, and of tokens of prompts beside them.
 
     Args:
         gap_factor: how many times as long a step with answers may take for the prompts in it, at
-            least 1, but for what earlier steps left unused; infinite: as long as it likes.
+            least 1, but for short ones that end with what earlier steps left unused; infinite: as
+            long as it likes.
     """
 
     def __init__(self, gap_factor: float = GAP_FACTOR) -> None:
         self._gap_factor = gap_factor
         self._answers_s = 0.0
-        self._token_s = 0.0
+        self._cost = TokenCost()
         self._burst_s = BURST_S if gap_factor > 1.0 else 0.0
         self._saved_s = self._burst_s
 
@@ -64,7 +116,7 @@ class Pace:
             self._answers_s = _blend(self._answers_s, seconds)
         elif prompt_tokens >= FEWEST:
             beside = self._answers_s if answers else 0.0
-            self._token_s = _blend(self._token_s, max(0.0, seconds - beside) / prompt_tokens)
+            self._cost.note(prompt_tokens, max(0.0, seconds - beside))
         if answers and prompt_tokens:
             over = seconds - self._answers_s - self._room_s
             self._saved_s = max(0.0, self._saved_s - max(0.0, over))
@@ -73,32 +125,34 @@ class Pace:
         else:
             self._saved_s = self._burst_s  # nobody waits
 
-    def prompt_tokens(self, most: int) -> int:
-        """How many tokens of prompts may join a step with answers."""
+    def room(self, most: int) -> Room:
+        """How many tokens of prompts may join a step with answers, `most` at the most."""
         if math.isinf(self._gap_factor):
-            return most
-        if self._answers_s == 0.0 or self._token_s == 0.0:
-            return min(UNKNOWN, most)
-        return self._fitting(self._room_s + self._saved_s, most)
+            return Room(most, most, most)
+        if self._answers_s == 0.0 or not self._cost:
+            return Room(*3 * [min(UNKNOWN, most)])
+        fits = [
+            self._cost.fitting(self._room_s + saved_s, most)
+            for saved_s in (0.0, self._saved_s, self._burst_s)
+        ]
+        return Room(*fits)
 
     @property
     def _room_s(self) -> float:
         """What prompts may add to each step with answers."""
         return (self._gap_factor - 1.0) * self._answers_s
 
-    def _fitting(self, seconds: float, most: int) -> int:
-        fit = seconds / self._token_s
-        return most if fit >= most else min(max(FEWEST, int(fit)), most)
-
     def prompt_ms(self, tokens: int, beside: bool) -> float | None:
         """What so many tokens of a prompt will take, alone or beside answers, if that is known."""
-        if self._token_s == 0.0:
+        if not self._cost:
             return None
-        answers_s = 0.0
-        if beside and tokens and self._answers_s > 0.0:
-            each = tokens if math.isinf(self._gap_factor) else self._fitting(self._room_s, tokens)
-            answers_s = self._answers_s / each
-        return 1e3 * tokens * (answers_s + self._token_s)
+        if not tokens:
+            return 0.0
+        if not beside or self._answers_s == 0.0 or math.isinf(self._gap_factor):
+            extra_s = self._answers_s if beside else 0.0
+            return 1e3 * (tokens * self._cost.each_s(tokens) + extra_s)
+        at_once = self._cost.fitting(self._room_s, tokens)
+        return 1e3 * tokens * (self._answers_s / at_once + self._cost.each_s(at_once))
 
 
 def _blend(old: float, new: float) -> float:
@@ -115,27 +169,27 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
         max_rows: the most rows of logits.
 
     Answers (one token left, whose logits are wanted) all go in. What room there is goes to
-    prompts: half to the first, so that it is not starved, then to those that need least, so that
-    short ones need not wait for long ones.
+    prompts: half to the first, so that it is not starved, then to the most urgent, of equally
+    urgent ones to those that need least, so that short ones need not wait for long ones.
     """
     answers = [task for task in tasks if task.remaining == 1 and not task.wants_hidden]
     parts = [Part(task, 1, 1) for task in answers[: min(max_batch, max_rows)]]
     prompts = [task for task in tasks if task.remaining > 1 or task.wants_hidden]
-    room = max_batch - len(parts)
+    most = max_batch - len(parts)
     rows = max_rows - len(parts)
-    if answers:
-        room = pace.prompt_tokens(room)
-    if not prompts:
-        return parts
-    first, *others = prompts
+    room = pace.room(most) if answers else Room(most, most, most)
     granted: dict[Task, int] = {}
-    if others:
-        granted[first] = min(first.remaining, -(-room // 2))
-        room -= granted[first]
-    for task in [*sorted(others, key=lambda task: task.remaining), first]:
-        more = min(task.remaining - granted.get(task, 0), room)
-        granted[task] = granted.get(task, 0) + more
-        room -= more
+    if len(prompts) > 1:
+        granted[prompts[0]] = min(prompts[0].remaining, -(-room.steady // 2))
+    total = sum(granted.values())
+    for task in sorted(prompts, key=lambda task: (task.priority, task.remaining)):
+        got = granted.get(task, 0)
+        more = task.remaining - got
+        ends = total + more <= room.burst and len(task.tokens) - (task.kept or 0) <= room.short
+        if not ends:
+            more = min(more, max(0, room.steady - total))
+        granted[task] = got + more
+        total += more
     for task in prompts:
         part = _part(task, granted[task], rows)
         if part.tokens:
