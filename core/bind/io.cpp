@@ -58,7 +58,7 @@ class OwningQueue {
   }
 
   bool cancel(uint32_t tag) {
-    if (!queue_.cancel(tag)) return false;
+    if (!queue_.cancel(tag).gone) return false;
     buffers_.erase(tag);
     return true;
   }
@@ -194,8 +194,15 @@ void io(nb::module_& m) {
         "speculative"_a = false,
         "Starts reading; collect() gives the bytes. `offset` is a multiple of 4096. Speculation\n"
         "waits until the drive has time. Raises InvalidRequestError.");
+  c.def(
+      "poll", [](OwningQueue& q) { q.queue().poll(); },
+      "Starts what waits as far as the drive has time, without taking what is finished.");
+  c.def(
+      "limit_speculation", [](OwningQueue& q, size_t bytes) { q.queue().limit_speculation(bytes); },
+      "bytes"_a, "From now on speculation waits while so many bytes are under way.");
   c.def("cancel", &OwningQueue::cancel, "tag"_a,
-        "Drops a speculative read that has not begun; False if there is none.");
+        "Drops what has not begun of a speculative read. True if that is all of it, which then is "
+        "not collected.");
   c.def(
       "promote", [](OwningQueue& q, uint32_t tag) { return q.queue().promote(tag); }, "tag"_a,
       "Makes a speculative read that waits one that is demanded; False if there is none.");

@@ -1,6 +1,7 @@
-// How far to read ahead. A read that comes true saves as much of its time as passes before the
-// demand; one that does not delays the demand by the rest. So it is worth beginning when the part
-// of it that fits into the time in which the drive is idle anyway exceeds the odds of its failing.
+// How far to read ahead. What a read that comes true has brought when its layer demands it is
+// saved; one that does not delays the demand by what of it is under way then, for the rest is given
+// up. So one that fits into the time in which the drive is idle anyway is begun unless it hardly
+// ever comes true, and others if they do more often than not: they bring as much as they may delay.
 #pragma once
 
 #include <array>
@@ -19,6 +20,7 @@ class Speculator {
 
   // Ranks told apart; those of late guesses follow those of early ones.
   static constexpr size_t kRanks = 32;
+  static constexpr double kLeastOdds = 0.1, kEvenOdds = 0.5;
 
   explicit Speculator(size_t layers) : windows_(layers) {}
 
@@ -38,9 +40,9 @@ class Speculator {
     return windows_[layer].ns[many][static_cast<int>(guess)] * bytes_per_ns_;
   }
 
-  // Whether to begin a read of this rank (0: the likeliest), of which the part `fit` is idle time.
-  bool worth(size_t rank, double fit) const {
-    return fit * ranks_[rank].read > ranks_[rank].read - ranks_[rank].used;
+  // Whether to begin a read of this rank (0: the likeliest).
+  bool worth(size_t rank, bool fits) const {
+    return ranks_[rank].used > ranks_[rank].read * (fits ? kLeastOdds : kEvenOdds);
   }
   // What became of a read of this rank.
   void judge(size_t rank, bool used);

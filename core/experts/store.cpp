@@ -23,6 +23,8 @@ constexpr size_t kDecodeTokens = 8;
 constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
 constexpr size_t kLeastRoomPart = 128;
 constexpr double kMostPressure = 20;
+// How often reads are looked at in a layer of the simulated clock.
+constexpr int kPolls = 16;
 
 // The most that one expert's raw rows take, read in whole pages.
 size_t staging_bytes(const Layer& layer) {
@@ -155,6 +157,7 @@ size_t Store::memory_bytes() const {
 void Store::next_step(size_t tokens) {
   ++step_;
   many_ = tokens > kDecodeTokens;
+  limit_speculation();
   scores_.next_step();
   const uint64_t bytes = queue_->bytes_read(), ns = busy_ns();
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
@@ -180,11 +183,20 @@ void Store::adapt() {
   }
 }
 
+// By the simulated clock; as in a real layer, reads ahead go on meanwhile.
+void Store::pass_layer() {
+  for (int part = 0; part < kPolls; ++part) {
+    queue_->reader().pass(options_.pace->layer / kPolls);
+    queue_->poll();
+  }
+}
+
 void Store::begin_layer(size_t layer) {
-  if (options_.pace) queue_->reader().pass(options_.pace->layer);
+  if (options_.pace) pass_layer();
   speculator_.demand_begins(layer, now(), many_);
   running_ = layer;
   started_ = false;
+  limit_speculation();
   wishes_.clear();
   const auto named = named_.begin() + static_cast<ptrdiff_t>(first_[layer]);
   stats_.predicted += static_cast<uint64_t>(
@@ -213,7 +225,7 @@ Outcome Store::need(ExpertId id) {
     ready_.push_back(id);
   } else {
     ++wanted_;
-    if (expert.state == State::Reading) hurry(id);
+    if (expert.state == State::Reading) urgent_.push_back(id);
   }
   return outcome;
 }
@@ -242,7 +254,10 @@ void Store::demand(uint32_t number, size_t tokens) {
 
 void Store::start() {
   if (std::exchange(started_, true)) return;
+  limit_speculation();
   forget_predictions(running_);
+  for (const ExpertId id : urgent_) hurry(id);
+  urgent_.clear();
   // A later demand must not find the names of a prediction for this one.
   std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first_[running_]), layers_[running_].experts,
               false);
@@ -343,6 +358,7 @@ void Store::finish(size_t layer, uint32_t number) {
 void Store::reset() {
   for (const ExpertId id : waiting_) experts_[id].demanded = false;
   waiting_.clear();
+  urgent_.clear();
   ready_.clear();
   wishes_.clear();
   for (ExpertId id = 0; id < experts_.size(); ++id) {

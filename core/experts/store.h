@@ -67,6 +67,8 @@ class Store {
   size_t collect(std::span<Arrival> arrivals, std::chrono::microseconds timeout);
   // Whether collect() has something to give without waiting.
   bool any_ready() const { return !ready_.empty(); }
+  // Keeps reads ahead going while the thread computes.
+  void poll() noexcept { queue_->poll(); }
   // Packs panels of one part (0: gate, 1: up, 2: down) of an expert that arrived raw. Any thread.
   void pack(size_t layer, const Arrival& arrival, size_t part, size_t panel_begin,
             size_t panel_end) const;
@@ -160,6 +162,8 @@ class Store {
   bool start_read(ExpertId id, bool predicted);
   void hurry(ExpertId id);
   void idle_begins();
+  void pass_layer();
+  void limit_speculation();
   void start_waiting();
   void adapt();
   void take_finished(std::chrono::microseconds timeout);
@@ -186,6 +190,7 @@ class Store {
   std::vector<Expert> experts_;
   ExpertId low_begin_ = 0;         // the low copy of expert 0; as many as experts if there are none
   std::vector<ExpertId> waiting_;  // demanded, no slot yet; the next one last
+  std::vector<ExpertId> urgent_;   // demanded while being read ahead
   std::vector<ExpertId> ready_;    // demanded and there, not collected
   std::vector<ExpertId> predictions_;  // read or being read, the oldest first
   std::vector<ExpertId> wishes_;       // predicted, not begun; the likeliest last

@@ -12,6 +12,11 @@
 namespace zs::graph {
 namespace {
 
+// A drive is busier with several requests for one expert, and what was read ahead in vain is given
+// up sooner. Experts of 2.8 MB one at a time came at 1.59 GB/s in requests of 1 MiB, at 1.68 of 256
+// KiB and at 1.63 of 128 KiB; four at a time at 1.66 to 1.70 (virtual NVMe, io_uring).
+constexpr size_t kRequestsPerExpert = 8;
+
 using Clock = std::chrono::steady_clock;
 
 // Steps give this share of their time to joining pages, once it is enough for a page.
@@ -55,6 +60,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   if (options.streaming() && !program_.weights().expert_layers().empty()) {
     io::QueueOptions reads = options.reads;
     reads.reader.paths = program_.file().paths();
+    reads.requests_per_record = kRequestsPerExpert;
     experts_ = std::make_unique<experts::Store>(
         program_.weights().expert_layers(), program_.weights().low_layers(),
         std::make_unique<io::ReadQueue>(reads), options.experts);

@@ -12,6 +12,7 @@
 
 #include "base/thread_pool.h"
 #include "experts/options.h"
+#include "experts/store.h"
 #include "graph/attrs.h"
 #include "graph/tape.h"
 #include "graph/weights.h"
@@ -20,8 +21,7 @@
 
 namespace zs::experts {
 class States;
-class Store;
-}  // namespace zs::experts
+}
 
 namespace zs::graph {
 
@@ -80,6 +80,10 @@ struct Worker {
   uint32_t counters_used = 0;  // moves alike on all threads
 
   const kernels::Table& kernels() const { return *step.kernels; }
+  // Thread 0 looks after reads that are under way, wherever it has a moment.
+  void poll() {
+    if (thread == 0 && step.experts) step.experts->poll();
+  }
   float* buffer(int index) const { return step.buffers[index]; }
   uint8_t* scratch() const { return step.private_[thread]; }
   void barrier() { step.pool->barrier(); }
@@ -93,6 +97,7 @@ struct Worker {
   template <class Part>
   void take(size_t count, size_t least, Part&& part) {
     auto& next = counter();
+    poll();
     uint32_t begin = next.load(std::memory_order_relaxed);
     while (begin < count) {
       const size_t left = count - begin;
@@ -100,6 +105,7 @@ struct Worker {
       const auto end = static_cast<uint32_t>(begin + n);
       if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
       part(size_t{begin}, size_t{end});
+      poll();
       begin = next.load(std::memory_order_relaxed);
     }
   }

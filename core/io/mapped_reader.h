@@ -26,6 +26,7 @@ class MappedReader final : public Reader {
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override {
     return threads_.reap(results, timeout);
   }
+  bool ready() const override { return threads_.ready(); }
   CacheCounters cache_counters() const override { return {prefetched_bytes_, released_bytes_}; }
 
  private:

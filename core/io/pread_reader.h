@@ -23,6 +23,7 @@ class PreadReader final : public Reader {
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override {
     return threads_.reap(results, timeout);
   }
+  bool ready() const override { return threads_.ready(); }
   CacheCounters cache_counters() const override { return {0, released_bytes_}; }
 
  private:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <system_error>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr unsigned kAttempts = 3;
 constexpr size_t kResults = 64;  // taken from the reader at once
+constexpr size_t kLeastRequest = size_t{256} << 10;
 
 ReaderOptions with_copies(const QueueOptions& options) {
   ReaderOptions reader = options.reader;
@@ -39,6 +41,7 @@ ReadQueue::ReadQueue(const QueueOptions& options)
     : files_(options.reader.paths.size()),
       mirrors_(1 + options.mirrors.size()),
       request_bytes_(options.request_bytes),
+      requests_per_record_(std::max<size_t>(1, options.requests_per_record)),
       speculative_depth_(options.speculative_depth),
       results_(kResults) {
   if (request_bytes_ == 0 || request_bytes_ % kReadAlign != 0) {
@@ -65,7 +68,9 @@ void ReadQueue::read(std::span<const Record> records) {
     state.record = record;
     state.result.tag = record.tag;
     // Equal pieces: a short one at the end would cost a request and move little.
-    const size_t count = (record.needed + request_bytes_ - 1) / request_bytes_;
+    const size_t most =
+        std::min(request_bytes_, std::max(kLeastRequest, record.needed / requests_per_record_));
+    const size_t count = (record.needed + most - 1) / most;
     state.piece_bytes = round_up((record.needed + count - 1) / count, kReadAlign);
     ++in_flight_;
     if (record.speculative) {
@@ -101,6 +106,7 @@ void ReadQueue::send(uint32_t number) {
   ++counters_.requests;
   count_time();
   ++under_way_;
+  bytes_under_way_ += piece.bytes;
   mirrors_.begin(piece.copy, piece.bytes, counted_);
   batch_.push_back({number, static_cast<uint32_t>(piece.copy * files_ + record.file),
                     record.offset + piece.begin, piece.bytes, piece.needed,
@@ -108,7 +114,8 @@ void ReadQueue::send(uint32_t number) {
 }
 
 void ReadQueue::start_speculation() {
-  while (!speculative_.empty() && under_way_ < speculative_depth_) {
+  while (!speculative_.empty() && under_way_ < speculative_depth_ &&
+         bytes_under_way_ < speculative_bytes_) {
     const uint32_t slot = speculative_[0];
     issue(slot);
     if (issued(states_[slot])) speculative_.pop();
@@ -127,14 +134,23 @@ size_t ReadQueue::waiting(uint32_t tag) const {
   return i;
 }
 
-bool ReadQueue::cancel(uint32_t tag) {
+ReadQueue::Cancelled ReadQueue::cancel(uint32_t tag) {
   const size_t i = waiting(tag);
-  if (i == speculative_.size() || states_[speculative_[i]].next != 0) return false;
-  free_states_.push_back(speculative_[i]);
+  if (i == speculative_.size()) return {};
+  const uint32_t slot = speculative_[i];
   speculative_.erase(i);
-  --in_flight_;
+  State& state = states_[slot];
+  const Cancelled cancelled{state.open == 0, state.record.bytes - state.next};
+  state.next = state.record.needed;
+  state.result.error = ECANCELED;
   ++counters_.cancelled;
-  return true;
+  if (cancelled.gone) release(slot);
+  return cancelled;
+}
+
+void ReadQueue::release(uint32_t slot) {
+  free_states_.push_back(slot);
+  --in_flight_;
 }
 
 bool ReadQueue::promote(uint32_t tag) {
@@ -148,6 +164,7 @@ bool ReadQueue::promote(uint32_t tag) {
 }
 
 size_t ReadQueue::collect(std::span<Finished> out, std::chrono::microseconds timeout) {
+  if (polled_) std::rethrow_exception(std::exchange(polled_, nullptr));
   const Clock::time_point deadline = reader_->now() + timeout;
   while (reap({}) == kResults) {
   }
@@ -161,12 +178,21 @@ size_t ReadQueue::collect(std::span<Finished> out, std::chrono::microseconds tim
   for (; taken < out.size() && !finished_.empty(); ++taken) {
     const uint32_t slot = finished_.pop();
     out[taken] = states_[slot].result;
-    free_states_.push_back(slot);
-    --in_flight_;
+    release(slot);
+    if (out[taken].error == ECANCELED) continue;
     ++counters_.records;
     counters_.failed += out[taken].error != 0;
   }
   return taken;
+}
+
+void ReadQueue::poll_now() noexcept {
+  try {
+    while (reap({}) == kResults) {
+    }
+  } catch (...) {
+    polled_ = std::current_exception();
+  }
 }
 
 // Takes what the reader has finished and starts what waited. Returns how much it took.
@@ -182,6 +208,7 @@ void ReadQueue::take(const ReadResult& result) {
   Piece& piece = pieces_[result.tag];
   count_time();
   --under_way_;
+  bytes_under_way_ -= piece.bytes;
   mirrors_.end(piece.copy, piece.bytes, result.error == 0, counted_);
   if (result.error == 0) {
     counters_.bytes_read += piece.bytes;

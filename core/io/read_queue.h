@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,7 +23,9 @@ namespace zs::io {
 struct QueueOptions {
   ReaderOptions reader;                           // with the paths of the model's files
   std::vector<std::vector<std::string>> mirrors;  // copies of all of them, on other drives
-  size_t request_bytes = size_t{1} << 20;         // a multiple of kReadAlign
+  size_t request_bytes = size_t{1} << 20;         // at most; a multiple of kReadAlign
+  // A record is read in so many, if they need not be shorter than 256 KiB.
+  size_t requests_per_record = 1;
   // Speculation waits until fewer requests than this are under way; 0: the reader's depth.
   unsigned speculative_depth = 0;
 };
@@ -49,10 +53,10 @@ struct QueueCounters {
   uint64_t bytes_read = 0;
   uint64_t requests = 0;  // started, retries among them
   uint64_t retries = 0;
-  uint64_t records = 0;    // finished
-  uint64_t failed = 0;     // of them
-  uint64_t cancelled = 0;  // not among them
-  uint64_t busy_us = 0;    // with a request under way, as far as this thread saw
+  uint64_t records = 0;  // collected, without those that were cancelled
+  uint64_t failed = 0;   // of them
+  uint64_t cancelled = 0;
+  uint64_t busy_us = 0;  // with a request under way, as far as this thread saw
 };
 
 class ReadQueue {
@@ -64,9 +68,13 @@ class ReadQueue {
   void read(std::span<const Record> records);
   void read(const Record& record) { read({&record, 1}); }
 
-  // Drops a speculative record of which nothing has been started, which then is not collected.
-  // False if there is none of this tag.
-  bool cancel(uint32_t tag);
+  // What became of a record by cancel().
+  struct Cancelled {
+    bool gone = false;  // it is not collected; else it is, with ECANCELED if anything was dropped
+    size_t unread = 0;  // bytes of it that are not read
+  };
+  // Drops what has not been started of a speculative record.
+  Cancelled cancel(uint32_t tag);
   // Makes a speculative record one that is demanded. False if none of this tag waits.
   bool promote(uint32_t tag);
 
@@ -79,6 +87,14 @@ class ReadQueue {
   std::string path(size_t file) const;
   // What a record failed of, to be thrown: Storage, with file and offset.
   Error failure(const Finished& finished) const;
+
+  // As collect() without taking anything: speculation goes on while its owner is busy elsewhere.
+  // Cheap where nothing has finished. An error of the reader waits for the next collect().
+  void poll() noexcept {
+    if (under_way_ != 0 && reader_->ready()) poll_now();
+  }
+  // From now on speculation waits while so many bytes are under way: those delay what is demanded.
+  void limit_speculation(size_t bytes) { speculative_bytes_ = bytes; }
 
   // Records that have been read() but neither collected nor cancelled.
   size_t in_flight() const { return in_flight_; }
@@ -117,6 +133,8 @@ class ReadQueue {
   void issue(uint32_t state);
   void send(uint32_t piece);
   void start_speculation();
+  void release(uint32_t state);
+  void poll_now() noexcept;
   void flush();
   size_t reap(std::chrono::microseconds timeout);
   void take(const ReadResult& result);
@@ -130,7 +148,9 @@ class ReadQueue {
   Mirrors mirrors_;
   std::unique_ptr<Reader> reader_;
   std::string why_, warning_;
-  size_t request_bytes_, speculative_depth_;
+  size_t request_bytes_, requests_per_record_, speculative_depth_;
+  size_t speculative_bytes_ = std::numeric_limits<size_t>::max();
+  std::exception_ptr polled_;  // what poll() met
 
   std::vector<State> states_;
   std::vector<Piece> pieces_;
@@ -138,7 +158,7 @@ class ReadQueue {
   Fifo<uint32_t> speculative_, finished_;  // states
   std::vector<Read> batch_;                // for the next submit
   std::vector<ReadResult> results_;
-  size_t in_flight_ = 0, under_way_ = 0;
+  size_t in_flight_ = 0, under_way_ = 0, bytes_under_way_ = 0;
   QueueCounters counters_;
   Clock::duration busy_{};
   Clock::time_point counted_{};  // busy_ holds the time before it

@@ -32,6 +32,9 @@ class ReadThreads {
   // As those of Reader.
   void submit(std::span<const Read> reads);
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout);
+  bool ready() const {
+    return finished_.at(finished_.own_end).load(std::memory_order_seq_cst) != kNone;
+  }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
@@ -43,7 +46,7 @@ class ReadThreads {
   // Slot numbers in order; a place is kNone before it is filled and after it is taken.
   struct Ring {
     explicit Ring(size_t size);
-    std::atomic<uint32_t>& at(uint64_t i) { return places[i & mask]; }
+    std::atomic<uint32_t>& at(uint64_t i) const { return places[i & mask]; }
     std::unique_ptr<std::atomic<uint32_t>[]> places;
     uint64_t mask;
     alignas(64) std::atomic<uint64_t> shared_end{0};  // the end that many threads move

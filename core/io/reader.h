@@ -55,6 +55,9 @@ class Reader {
   // `timeout` and not at all if no read is under way. Returns how many it took.
   virtual size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) = 0;
 
+  // Whether reap() may have something to give, as far as can be told at next to no cost.
+  virtual bool ready() const { return true; }
+
   virtual CacheCounters cache_counters() const { return {}; }
 
   // The time that reads take is told by this clock, which may be a simulated one.

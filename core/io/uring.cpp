@@ -165,6 +165,10 @@ int Uring::wait(std::chrono::nanoseconds timeout) {
   return ready < 0 ? errno : ready == 0 ? ETIME : 0;
 }
 
+bool Uring::ready() const {
+  return *rings_->cq_head != load(rings_->cq_tail);
+}
+
 bool Uring::pop(Completion* completion) {
   Rings& r = *rings_;
   const unsigned head = *r.cq_head;
@@ -204,6 +208,10 @@ int Uring::submit() {
 int Uring::wait(std::chrono::nanoseconds) {
   return ENOSYS;
 }
+bool Uring::ready() const {
+  return false;
+}
+
 bool Uring::pop(Completion*) {
   return false;
 }

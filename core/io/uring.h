@@ -47,6 +47,8 @@ class Uring {
   int submit();
   // The same, then waits for a completion. ETIME when there is none.
   int wait(std::chrono::nanoseconds timeout);
+  // Whether there is a completion, without a system call.
+  bool ready() const;
   // Takes a completion, without a system call.
   bool pop(Completion* completion);
 

@@ -30,6 +30,7 @@ class UringReader final : public Reader {
   void submit(std::span<const Read> reads) override;
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override;
   CacheCounters cache_counters() const override { return {0, released_bytes_}; }
+  bool ready() const override { return ring_->ready(); }
 
  private:
   size_t under_way() const { return slots_.size() - free_.size(); }

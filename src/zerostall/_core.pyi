@@ -677,8 +677,18 @@ class ReadQueue:
         waits until the drive has time. Raises InvalidRequestError.
         """
 
+    def poll(self) -> None:
+        """
+        Starts what waits as far as the drive has time, without taking what is finished.
+        """
+
+    def limit_speculation(self, bytes: int) -> None:
+        """From now on speculation waits while so many bytes are under way."""
+
     def cancel(self, tag: int) -> bool:
-        """Drops a speculative read that has not begun; False if there is none."""
+        """
+        Drops what has not begun of a speculative read. True if that is all of it, which then is not collected.
+        """
 
     def promote(self, tag: int) -> bool:
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
+from tests.tasks import eventually
 from zerostall._core import ReadQueue
 
 # 1 MiB takes 1,000 us and comes 100 us after that.
@@ -100,10 +101,51 @@ def test_a_record_in_many_requests_is_speculative_as_a_whole(files):
     queue = slow(files, request_bytes=256 << 10)
     queue.read(0, 0, 0, 2 * MIB, speculative=True)
     queue.read(1, 0, 0, MIB)
-    assert not queue.cancel(0), "it has begun"
     results = collect(queue, 2)
     assert tags(results) == [1, 0]
     check(files, [(0, 0, MIB), (0, 0, 2 * MIB)], results)
+
+
+def test_what_of_a_speculation_has_not_begun_can_be_given_up(files):
+    queue = slow(files, request_bytes=256 << 10)
+    queue.read(0, 0, 0, 2 * MIB, speculative=True)
+    assert queue.speculation_waiting == 1
+    assert not queue.cancel(0), "some of it has begun"
+    assert queue.speculation_waiting == 0
+    queue.read(1, 0, 0, MIB)
+    (tag, data, error), second = collect(queue, 2)
+    assert (tag, data) == (0, None) and "canceled" in error
+    check(files, [(0, 0, MIB)], [second])
+    assert queue.bytes_by_copy == [MIB + 2 * (256 << 10)]
+    assert (queue.counters["cancelled"], queue.counters["failed"]) == (1, 0)
+    assert queue.in_flight == 0
+
+
+def test_speculation_waits_while_more_is_under_way_than_it_is_told(files):
+    queue = ReadQueue(files, depth=16, throttle=SLOW, request_bytes=256 << 10)
+    queue.limit_speculation(512 << 10)
+    queue.read(0, 0, 0, MIB, speculative=True)
+    queue.read(1, 0, 0, MIB, speculative=True)
+    assert queue.speculation_waiting == 2
+    queue.limit_speculation(0)
+    assert [queue.cancel(tag) for tag in (0, 1)] == [False, True]
+    assert tags(collect(queue, 1)) == [0]
+    assert queue.bytes_by_copy == [512 << 10]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_speculation_goes_on_while_nobody_collects(files, kind):
+    queue = ReadQueue(files, kind=kind, depth=1, request_bytes=256 << 10)
+    queue.read(0, 0, 0, MIB, speculative=True)
+    queue.read(1, 1, 0, MIB, speculative=True)
+    assert queue.speculation_waiting == 2
+
+    def begun():
+        queue.poll()
+        return queue.speculation_waiting == 0
+
+    assert eventually(begun)
+    check(files, [(0, 0, MIB), (1, 0, MIB)], sorted(collect(queue, 2)))
 
 
 def test_a_speculation_that_fails_is_reported_and_its_rest_is_not_read(files):
