@@ -1,7 +1,8 @@
-"""A router's own bias counts in every guess of what its layer will want."""
+"""Biases of streamed experts stay in memory, and a router's own counts in every guess."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tests.arch.lies import read
 from tests.arch.running import FOLDER
 from tests.experts.streamed import Model, check_counters, logits
+from zerostall import _core
 
 
 def biased(folder: Path) -> Model:
@@ -30,3 +32,19 @@ def test_guesses_name_what_a_router_with_a_bias_chooses(tmp_path: Path) -> None:
     stats = check_counters(engine)
     # 3 layers; every token wants the same 3 experts of each.
     assert stats["demanded"] == stats["foreseen"] == 20 * 3 * 3
+
+
+def test_the_biases_of_streamed_experts_are_planned_for_beside_the_other_weights() -> None:
+    model = Model(FOLDER / "gpt-oss.gguf")
+
+    def weights() -> int:
+        plan = _core.plan_memory(model.file, model.tape, context=model.context, streaming=True)
+        return plan["weights"]
+
+    whole = weights()
+    for i, op in enumerate(model.tape.ops):
+        if op.kind == "moe":
+            without = (*op.weights[:6], None, None, None, *op.weights[9:])
+            model.tape.ops[i] = replace(op, weights=without)
+    # 3 layers of 5 experts with biases of gate, up and down.
+    assert whole - weights() == 3 * 5 * (24 + 24 + 56) * 4
