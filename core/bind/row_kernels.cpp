@@ -19,7 +19,6 @@ namespace nb = nanobind;
 namespace zs::bind {
 namespace {
 
-using kernels::Activation;
 using kernels::Table;
 using OptionalInput = std::optional<FloatInput>;
 
@@ -63,17 +62,13 @@ FloatVector activate(const std::string& isa, const std::string& kind, FloatInput
                      OptionalInput up) {
   FloatVector y = make_array<FloatVector>({gate.size()});
   const float* factor = optional_data("up", up, gate.size());
-  const Table& t = kernels::table_named(isa);
-  if (kind == "silu") {
-    t.activate(Activation::Silu, gate.data(), factor, y.data(), gate.size());
-  } else if (kind == "gelu") {
-    t.activate(Activation::Gelu, gate.data(), factor, y.data(), gate.size());
-  } else if (kind == "gelu_tanh") {
-    t.activate(Activation::GeluTanh, gate.data(), factor, y.data(), gate.size());
-  } else {
-    throw Error(ErrorKind::InvalidRequest,
-                "activation \"" + kind + "\" is unknown; expected silu, gelu or gelu_tanh.");
+  const auto activation = kernels::find_activation(kind);
+  if (!activation) {
+    throw Error(ErrorKind::InvalidRequest, "activation \"" + kind +
+                                               "\" is unknown; expected one of " +
+                                               kernels::activation_names() + ".");
   }
+  kernels::table_named(isa).activate(*activation, gate.data(), factor, y.data(), gate.size());
   return y;
 }
 

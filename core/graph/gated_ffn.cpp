@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "kernels/select.h"
+
 namespace zs::graph {
 namespace {
 
@@ -37,10 +39,8 @@ void share_panels(Worker& worker, std::span<const GatedFfn::Group> groups, bool 
 
 kernels::Activation parse_activation(BuildContext& build) {
   const std::string name = build.attrs.text("act", "silu");
-  if (name == "silu") return kernels::Activation::Silu;
-  if (name == "gelu") return kernels::Activation::Gelu;
-  if (name == "gelu_tanh") return kernels::Activation::GeluTanh;
-  build.attrs.fail("act is '" + name + "', expected silu, gelu or gelu_tanh");
+  if (const auto activation = kernels::find_activation(name)) return *activation;
+  build.attrs.fail("act is '" + name + "', expected one of " + kernels::activation_names());
 }
 
 GatedFfn::GatedFfn(const Group& shape, const Group* other, kernels::Activation act,
@@ -74,13 +74,14 @@ void GatedFfn::gate_up(Worker& worker, const float* x, std::span<const Group> gr
         // Ungated: up goes where gate would, and the activation takes it alone.
         float* gate = gate_all + g.first_pair * d_ff_;
         float* up = gated ? up_all + g.first_pair * d_ff_ : gate;
-        Product product{&g.up,  in_.view(g.up.format, x, memory), g.row_index, g.tokens, up, d_ff_,
-                        nullptr};
+        Product product{
+            &g.up, in_.view(g.up.format, x, memory), g.row_index, g.tokens, up, d_ff_, g.up_bias};
         run_panels(worker.kernels(), product, begin, end, worker.scratch());
         if (gated) {
           product.weight = &g.gate;
           product.activations = in_.view(g.gate.format, x, memory);
           product.out = gate;
+          product.bias = g.gate_bias;
           run_panels(worker.kernels(), product, begin, end, worker.scratch());
         }
         const size_t row = begin * quant::kPanelRows;
@@ -129,7 +130,7 @@ void GatedFfn::run(Worker& worker, const float* x, std::span<const Group> groups
             g.tokens,
             out + g.first_pair * d_model_,
             d_model_,
-            nullptr};
+            g.down_bias};
         run_panels(worker.kernels(), product, begin, end, worker.scratch());
       });
 }

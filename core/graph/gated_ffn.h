@@ -18,6 +18,8 @@ class GatedFfn {
     size_t tokens = 0;
     size_t first_pair = 0;
     uint32_t number = 0;  // of the network, for whoever made the group
+    // One value a row, added to the products; nullptr: none.
+    const float *gate_bias = nullptr, *up_bias = nullptr, *down_bias = nullptr;
   };
 
   GatedFfn() = default;

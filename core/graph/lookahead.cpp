@@ -52,6 +52,7 @@ void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule,
   layer_ = layer;
   router_ = &build.matrix(router, rule.experts, width);
   bias_ = build.vector(router + 1, rule.experts);
+  router_bias_ = build.vector(router + 2, rule.experts);
   plan_ = ActivationPlan(width, build.max_tokens);
   plan_.need(router_->format);
   if (const TrainedGuess* trained = build.trained_guess(layer, stage_)) {
@@ -99,6 +100,7 @@ size_t Lookahead::products(size_t tokens, uint8_t* memory, Product* out) const {
   product.tokens = tokens;
   product.out = reinterpret_cast<float*>(memory + logits_);
   product.stride = rule_.experts;
+  product.bias = router_bias_;
   out[0] = product;
   if (!correction_) return 1;
   out[1] = correction_.product(scaled, tokens, memory + corrected_);

@@ -19,14 +19,14 @@ class Lookahead {
 
   Lookahead() = default;
   // The operator's input is the residual stream: weights from `first` on are the layer's norm,
-  // router and selection bias.
+  // router, selection bias and router's bias.
   static Lookahead of_stream(BuildContext& build, size_t first, const RouterRule& rule, float eps,
                              size_t layer);
-  // The operator's input is normed already: weights from `first` on are that norm, then the norm,
-  // router and selection bias of the layer. Without them it guesses nothing.
+  // The operator's input is normed already: weights from `first` on are that norm, then what
+  // of_stream takes. Without them it guesses nothing.
   static Lookahead of_normed(BuildContext& build, size_t first, const RouterRule& rule,
                              size_t layer);
-  static constexpr size_t kWeights = 4;
+  static constexpr size_t kWeights = 5;
 
   explicit operator bool() const { return router_ != nullptr; }
   // Bytes of `memory`.
@@ -46,9 +46,9 @@ class Lookahead {
  private:
   void read(BuildContext& build, size_t router, const RouterRule& rule, size_t layer);
 
-  const PackedMatrix* router_ = nullptr;  // nullptr: nothing to guess with
-  const float* bias_ = nullptr;
-  Correction correction_;     // none unless it was trained
+  const PackedMatrix* router_ = nullptr;                  // nullptr: nothing to guess with
+  const float *bias_ = nullptr, *router_bias_ = nullptr;  // in the choice alone, in the logits
+  Correction correction_;                                 // none unless it was trained
   std::vector<float> scale_;  // the norm's weights, over those of the norm that x has had
   float eps_ = 0;             // of the norm; 0: x is normed
   Stage stage_ = Stage::Early;

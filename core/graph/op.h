@@ -174,6 +174,10 @@ class BuildContext {
   const float* vector(size_t i, size_t length) {
     return has_weight(i) ? weights.vector(spec_.weights[i], attrs.where(), length) : nullptr;
   }
+  const float* vectors(size_t i, size_t count, size_t length) {
+    return has_weight(i) ? weights.vectors(spec_.weights[i], attrs.where(), count, length)
+                         : nullptr;
+  }
   void expect_width(size_t width, size_t expected, const char* what) const;
   // nullptr where there is none.
   const TrainedGuess* trained_guess(size_t layer, experts::Guess stage) const;

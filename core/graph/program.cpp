@@ -77,7 +77,7 @@ Program::Program(std::shared_ptr<const gguf::File> file, TapeSpec tape,
 
 Memory Program::memory() const {
   Memory m;
-  m.weights = weights_.packed_bytes();
+  m.weights = weights_.packed_bytes() + weights_.vector_bytes();
   m.buffers = buffers_.bytes;
   m.scratch = shared_ + private_ * options_.threads + max_rows_ * vocab_ * sizeof(float);
   m.experts = experts::bytes_of_all(weights_.expert_layers(), weights_.low_layers());

@@ -42,7 +42,7 @@ struct EngineOptions {
 
 // Bytes.
 struct Memory {
-  size_t weights = 0;   // packed; without experts that are streamed
+  size_t weights = 0;   // packed, and vectors; without experts that are streamed
   size_t buffers = 0;   // activations between operators
   size_t scratch = 0;   // inside operators, and logits
   size_t kv_cache = 0;  // reserved; committed as sequences grow

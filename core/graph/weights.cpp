@@ -247,12 +247,30 @@ const float* WeightStore::vector(const WeightRef& ref, const std::string& user, 
   if (source.rows != length || source.row_begin % block != 0 || length % block != 0) {
     wrong_shape(*source.tensor, user, "[" + std::to_string(length) + "]");
   }
+  return floats(source, user, source.row_begin, length);
+}
+
+const float* WeightStore::vectors(const WeightRef& ref, const std::string& user, size_t count,
+                                  size_t length) {
+  const Source source = find(ref, user, 2);
+  if (source.rows != count || source.columns != length) {
+    wrong_shape(*source.tensor, user,
+                "[" + std::to_string(count) + ", " + std::to_string(length) + "]");
+  }
+  return floats(source, user, source.row_begin * length, count * length);
+}
+
+// `begin` and `count` are whole blocks.
+const float* WeightStore::floats(const Source& source, const std::string& user, size_t begin,
+                                 size_t count) {
   need_raw(*source.tensor, user);
-  used_raw_.insert(ref.name);
-  vectors_.push_back(std::make_unique<std::vector<float>>(length));
-  std::vector<uint8_t> bytes(length / block * source.traits->block_bytes);
-  copy_bytes(*file_, *source.tensor, source.row_begin / block * source.traits->block_bytes, bytes);
-  source.traits->decode(bytes.data(), vectors_.back()->data(), length / block);
+  used_raw_.insert(source.tensor->name);
+  const size_t block = source.traits->block_values;
+  vectors_.push_back(std::make_unique<std::vector<float>>(count));
+  vector_bytes_ += count * sizeof(float);
+  std::vector<uint8_t> bytes(count / block * source.traits->block_bytes);
+  copy_bytes(*file_, *source.tensor, begin / block * source.traits->block_bytes, bytes);
+  source.traits->decode(bytes.data(), vectors_.back()->data(), count / block);
   return vectors_.back()->data();
 }
 

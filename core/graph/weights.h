@@ -94,9 +94,13 @@ class WeightStore {
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
   // Converted to float at once.
   const float* vector(const WeightRef& ref, const std::string& user, size_t length);
+  // The same of `count` vectors in one tensor; they follow each other.
+  const float* vectors(const WeightRef& ref, const std::string& user, size_t count, size_t length);
 
   // Of all matrices declared, whether packed at load or lying packed in the file.
   size_t packed_bytes() const { return packed_bytes_ + stored_bytes_; }
+  // Of all vectors: the biases of many experts are no small part.
+  size_t vector_bytes() const { return vector_bytes_; }
   // The matrices in the order they were declared, and the tensors used as they lie in the file.
   std::vector<DeclaredWeight> declared() const;
   const std::set<std::string>& used_raw() const { return used_raw_; }
@@ -139,6 +143,7 @@ class WeightStore {
     size_t row_begin, rows, columns, row_bytes;
   };
   Source find(const WeightRef& ref, const std::string& user, int dims) const;
+  const float* floats(const Source& source, const std::string& user, size_t begin, size_t count);
   const PackedExperts& declare(const WeightRef& ref, const Source& source, const std::string& user,
                                size_t experts);
   std::vector<Job> jobs();
@@ -165,7 +170,7 @@ class WeightStore {
   std::map<uint32_t, size_t> stored_at_;  // where in memory_ they are read to, if they are
   std::set<std::string> used_raw_;
   bool mapped_ = true;  // what lies packed in the file is used there
-  size_t packed_bytes_ = 0, stored_bytes_ = 0;
+  size_t packed_bytes_ = 0, stored_bytes_ = 0, vector_bytes_ = 0;
   std::map<int, size_t> node_bytes_;
   AlignedBuffer memory_;
   std::unique_ptr<Backing> backing_;  // of memory_; set by load

@@ -100,7 +100,22 @@ struct RowOps {
           return V::mul(V::mul(x, half), V::add(one, t));
         });
         break;
+      case Activation::SwigluOai: swiglu_oai(gate, up, y, n); break;
     }
+  }
+
+  // gpt-oss (openai/gpt-oss, gpt_oss/torch/model.py): g * sigmoid(1.702 g) * (u + 1), where g is
+  // min(gate, 7), and u is up within -7..7. Limits are the first operand, which lets NaN through.
+  static void swiglu_oai(const float* gate, const float* up, float* y, size_t n) {
+    const F limit = V::set1(7.0f), least = V::set1(-7.0f);
+    const F alpha = V::set1(1.702f), one = V::set1(1.0f);
+    const auto act = [&](F x) {
+      const F g = V::min(limit, x);
+      return V::mul(g, vsigmoid<V>(V::mul(g, alpha)));
+    };
+    if (!up) return map(gate, y, n, act);
+    map2(gate, up, y, n,
+         [&](F g, F u) { return V::mul(act(g), V::add(V::max(least, V::min(limit, u)), one)); });
   }
 
   static void sigmoid(const float* x, float* y, size_t n) {

@@ -84,4 +84,19 @@ const Table& select() {
   }
 }
 
+std::optional<Activation> find_activation(const std::string& name) {
+  for (const auto& activation : kActivations) {
+    if (name == activation.name) return activation.kind;
+  }
+  return std::nullopt;
+}
+
+std::string activation_names() {
+  std::string names;
+  for (const auto& activation : kActivations) {
+    names += (names.empty() ? "" : ", ") + std::string(activation.name);
+  }
+  return names;
+}
+
 }  // namespace zs::kernels

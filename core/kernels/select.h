@@ -1,6 +1,7 @@
 // Which instruction set's table runs.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,5 +19,8 @@ const Table& select();
 std::vector<Isa> available();
 std::vector<Isa> models();
 const char* isa_name(Isa isa);
+
+std::optional<Activation> find_activation(const std::string& name);
+std::string activation_names();  // all, for a message
 
 }  // namespace zs::kernels

@@ -75,7 +75,15 @@ inline constexpr size_t matmul_scratch_bytes(size_t tokens) {
   return 12288 + (tokens < kPassTokens ? tokens : kPassTokens) * 128;
 }
 
-enum class Activation : uint8_t { Silu, Gelu, GeluTanh };
+enum class Activation : uint8_t { Silu, Gelu, GeluTanh, SwigluOai };
+// By the names that tapes give them.
+inline constexpr struct {
+  Activation kind;
+  const char* name;
+} kActivations[] = {{Activation::Silu, "silu"},
+                    {Activation::Gelu, "gelu"},
+                    {Activation::GeluTanh, "gelu_tanh"},
+                    {Activation::SwigluOai, "swiglu_oai"}};
 
 // Attention of one tile of queries that share a KV head, over one chunk of keys (graph/ops/
 // attention.cpp says how chunks merge). Keys come in pages of 64 absolute positions.
@@ -125,7 +133,8 @@ struct Table {
                      float eps) = nullptr;
   void (*add)(const float* a, const float* b, float* y, size_t n,
               float scale) = nullptr;  // a + scale*b
-  // y[i] = act(gate[i]) * up[i]; up may be nullptr (y = act(gate)).
+  // y[i] = act(gate[i]) * up[i]; up may be nullptr (y = act(gate)). SwigluOai clamps both, and
+  // multiplies with up[i] + 1.
   void (*activate)(Activation kind, const float* gate, const float* up, float* y,
                    size_t n) = nullptr;
   void (*sigmoid)(const float* x, float* y, size_t n) = nullptr;

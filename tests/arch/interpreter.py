@@ -37,7 +37,14 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu_tanh": lambda x: (
         0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
     ),
+    "swiglu_oai": lambda x: np.minimum(x, 7.0) * sigmoid(1.702 * np.minimum(x, 7.0)),
 }
+
+
+def gated(act: str, gate: Array, up: Array) -> Array:
+    if act == "swiglu_oai":
+        up = np.clip(up, -7.0, 7.0) + 1.0
+    return ACTIVATIONS[act](gate) * up
 
 
 class Interpreter:
@@ -141,7 +148,9 @@ class Interpreter:
         for head in range(heads):
             group = head // (heads // kv_heads)
             scores = softcapped(q[:, head] @ k[:, group].T * at["scale"], at["softcap"])
-            out[:, head] = softmax(np.where(visible, scores, -np.inf)) @ v[:, group]
+            sink = np.full((len(q), 1), weights[0][head] if weights else -np.inf)
+            seen = np.concatenate([np.where(visible, scores, -np.inf), sink], axis=1)
+            out[:, head] = softmax(seen)[:, :-1] @ v[:, group]
         return [out.reshape(len(q), -1)]
 
     def ffn(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
@@ -152,8 +161,9 @@ class Interpreter:
 
     def moe(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
         x, at = inputs[0], op.attrs
-        router, selection_bias, gate, up, down, *_ = weights
-        scores = x @ router.T
+        router, selection_bias, *matrices = weights[:5]
+        router_bias, *biases = weights[5:9] or [None] * 4
+        scores = x @ router.T + (0.0 if router_bias is None else router_bias)
         if at["gating"] == "sigmoid":
             scores = sigmoid(scores)
         ranked = scores if selection_bias is None else scores + selection_bias
@@ -168,8 +178,9 @@ class Interpreter:
         y = np.zeros_like(x)
         for row in range(len(x)):
             for expert, weight in zip(chosen[row], mix[row] * at["scale"], strict=True):
-                one = x[row : row + 1]
-                y[row] += weight * self._ffn(op, one, gate[expert], up[expert], down[expert])[0]
+                own = [m[expert] for m in matrices]
+                own_biases = [0.0 if b is None else b[expert] for b in biases]
+                y[row] += weight * self._ffn(op, x[row : row + 1], *own, *own_biases)[0]
         return [y]
 
     def sigmoid_gate(self, op: Op, inputs: list[Array], weights: list[Any]) -> list[Array]:
@@ -190,7 +201,13 @@ class Interpreter:
         return x.reshape(len(x), -1, op.attrs.get("group", x.shape[-1]))
 
     @staticmethod
-    def _ffn(op: Op, x: Array, gate: Any, up: Any, down: Any) -> Array:
-        act = ACTIVATIONS[op.attrs["act"]]
-        hidden = act(x @ up.T) if gate is None else act(x @ gate.T) * (x @ up.T)
-        return hidden @ down.T
+    def _ffn(
+        op: Op, x: Array, gate: Any, up: Any, down: Any,
+        gate_bias: Any = 0.0, up_bias: Any = 0.0, down_bias: Any = 0.0,
+    ) -> Array:  # fmt: skip
+        act = op.attrs["act"]
+        if gate is None:
+            hidden = ACTIVATIONS[act](x @ up.T)
+        else:
+            hidden = gated(act, x @ gate.T + gate_bias, x @ up.T + up_bias)
+        return hidden @ down.T + down_bias

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gguf
@@ -34,6 +34,10 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "gate_exps": (EXPERTS, HIDDEN, WIDTH),
     "up_exps": (EXPERTS, HIDDEN, WIDTH),
     "down_exps": (EXPERTS, WIDTH, HIDDEN),
+    "gate_exps.bias": (EXPERTS, HIDDEN),
+    "up_exps.bias": (EXPERTS, HIDDEN),
+    "down_exps.bias": (EXPERTS, WIDTH),
+    "sinks": (HEADS,),
 }
 Tensors = dict[str, npt.NDArray[np.float32]]
 Middle = Callable[[Tape, int], int]
@@ -93,9 +97,19 @@ def ffn(act: str, gate: str | None) -> Middle:
     return middle
 
 
-def moe(gating: str, normalise: bool, bias: str | None, act: str = "silu") -> Middle:
+BIASES = ["router.bias", "gate_exps.bias", "up_exps.bias", "down_exps.bias"]
+ROUTER_ONLY, UP_ONLY = ["router.bias", *[None] * 3], [None, None, "up_exps.bias", None]
+
+
+def moe(
+    gating: str,
+    normalise: bool,
+    bias: str | None,
+    act: str = "silu",
+    biases: Sequence[str | None] = (),
+) -> Middle:
     def middle(tape: Tape, x: int) -> int:
-        weights = ["router", bias, "gate_exps", "up_exps", "down_exps"]
+        weights = ["router", bias, "gate_exps", "up_exps", "down_exps", *biases]
         attrs = {"experts": EXPERTS, "used": 3, "scale": 3.0, "gating": gating, "act": act}
         return tape.add("moe", [x], weights, [WIDTH], normalise=normalise, **attrs)[0]
 
@@ -110,7 +124,9 @@ def gated(weight: str, width: int) -> Middle:
     return middle
 
 
-def attention(window: int, softcap: float, rotated: int, mode: str) -> Middle:
+def attention(
+    window: int, softcap: float, rotated: int, mode: str, sinks: Sequence[str] = ()
+) -> Middle:
     def middle(tape: Tape, x: int) -> int:
         frequencies = [0.5 / (i + 1) for i in range(rotated // 2)]
         (table,) = tape.add("rope_table", widths=[rotated], inv_freq=frequencies, scale=1.1)
@@ -121,7 +137,8 @@ def attention(window: int, softcap: float, rotated: int, mode: str) -> Middle:
         (k,) = tape.add("rope", [k, table], widths=[WIDTH], **rope)
         heads = {"heads": HEADS, "kv_heads": HEADS, "head_dim": HEAD_DIM, "value_dim": HEAD_DIM}
         scores = {"scale": 0.5, "window": window, "softcap": softcap}
-        return tape.add("attention", [q, k, x], widths=[WIDTH], layer=0, **heads, **scores)[0]
+        attrs = {"layer": 0, **heads, **scores}
+        return tape.add("attention", [q, k, x], sinks, [WIDTH], **attrs)[0]
 
     return middle
 
@@ -142,14 +159,20 @@ CASES: dict[str, Middle] = {
     "ffn silu": ffn("silu", "gate"),
     "ffn gelu": ffn("gelu", "gate"),
     "ffn gelu_tanh": ffn("gelu_tanh", "gate"),
+    "ffn swiglu_oai": ffn("swiglu_oai", "gate"),
     "ffn silu without gate": ffn("silu", None),
     "ffn gelu without gate": ffn("gelu", None),
+    "ffn swiglu_oai without gate": ffn("swiglu_oai", None),
     "moe softmax": moe("softmax", False, None),
     "moe softmax normalised": moe("softmax", True, None),
     "moe sigmoid": moe("sigmoid", False, None),
     "moe sigmoid normalised": moe("sigmoid", True, None),
     "moe sigmoid with bias": moe("sigmoid", True, "router.bias"),
     "moe gelu": moe("softmax", True, None, "gelu_tanh"),
+    "moe with biases": moe("softmax", True, None, "swiglu_oai", BIASES),
+    "moe with a router's bias": moe("softmax", False, None, "silu", ROUTER_ONLY),
+    "moe with both biases of the router": moe("sigmoid", True, "router.bias", "silu", BIASES),
+    "moe with biases of up": moe("softmax", True, None, "silu", UP_ONLY),
     "sigmoid gate of one": gated("one", 1),
     "sigmoid gate of all": gated("square", WIDTH),
     "attention neox": attention(0, 0.0, 8, "neox"),
@@ -158,6 +181,9 @@ CASES: dict[str, Middle] = {
     "attention partly rotated normal": attention(0, 0.0, 6, "normal"),
     "attention in a window": attention(5, 0.0, 8, "neox"),
     "attention capped": attention(0, 1.5, 8, "neox"),
+    "attention with sinks": attention(0, 0.0, 8, "neox", ["sinks"]),
+    "attention with sinks in a window": attention(3, 0.0, 8, "neox", ["sinks"]),
+    "attention with sinks, capped": attention(0, 1.5, 8, "neox", ["sinks"]),
     "add and softcap": added,
 }
 

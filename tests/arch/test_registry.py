@@ -8,7 +8,7 @@ from zerostall import arch
 from zerostall.errors import ModelFormatError, UnsupportedModelError
 
 REQUIRED = {
-    "llama", "phi3", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "olmoe", "gemma3",
+    "llama", "phi3", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "olmoe", "gemma3", "gpt-oss",
 }  # fmt: skip
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import pytest
 
 from tests.cli.shell import PAUSING, run
 from tests.tasks import HANG_S
 from zerostall import SamplingParams
+from zerostall.cli.chat import Conversation
 
 OPTIONS = ("--temp", "0", "-n", "8", "-t", "1")
 
@@ -85,3 +89,35 @@ def test_a_base_model_says_what_to_use_instead():
     done = run("chat", *OPTIONS)
     assert done.returncode == 2
     assert "zerostall run" in done.stderr
+
+
+class Speaking:
+    """A model that says one text."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def open_session(self):
+        return None
+
+    def chat_stream(self, messages, params, session):
+        yield SimpleNamespace(text=self.text, timings=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Hi", {"content": "Hi"}),
+        ("<think>hm</think>Hi", {"content": "<think>hm</think>Hi"}),
+        (
+            "<|channel|>analysis<|message|>hm<|end|><|start|>assistant"
+            "<|channel|>final<|message|>Hi",
+            {"content": "Hi", "thinking": "hm"},
+        ),
+    ],
+)
+def test_a_template_gets_an_answer_back_without_its_channels(said, kept, capsys):
+    conversation = Conversation(Speaking(said), None, None, stats=False, forgets=False)
+    conversation.answer("hello")
+    assert conversation.messages[1] == {"role": "assistant", **kept}
+    assert capsys.readouterr().out == said + "\n"

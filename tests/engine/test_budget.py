@@ -50,7 +50,8 @@ def test_a_footprint_counts_weights_the_cache_of_every_layer_and_scratch(tmp_pat
     a_layer = WIDTH * HEAD_DIM * (HEADS + 2 * KV_HEADS) + HEADS * HEAD_DIM * WIDTH
     matrices = 3 * (a_layer + 3 * WIDTH * HIDDEN)
     head = 64 * WIDTH  # 50 rows in panels of 16
-    assert need.weights == 4 * (matrices + head)
+    norms = 3 * WIDTH
+    assert need.weights == 4 * (matrices + head + norms)
     # Rows of values in the cache are padded to whole vectors of 16.
     assert need.kv_per_token == 3 * KV_HEADS * (HEAD_DIM + 32) * 2
     assert footprint(file, tape, 100, 32, "f32", 2).kv_per_token == 2 * need.kv_per_token

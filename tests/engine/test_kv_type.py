@@ -20,6 +20,7 @@ MODELS = Path(__file__).parents[1] / "golden" / "arch"
         ("qwen3-head80", "int8"),
         ("qwen2-tied", "f16"),
         ("qwen2moe", "f16"),
+        ("gpt-oss", "f16"),
     ],
 )
 def test_keys_with_a_bias_are_kept_in_f16(model, kv_type):

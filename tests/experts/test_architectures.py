@@ -20,7 +20,7 @@ MIXTURES = [name for name in NAMES if is_mixture(name)]
 
 
 def test_the_golden_mixtures_are_known() -> None:
-    expected = {"dots1", "granitemoe", "llama-mixtral", "olmoe", "qwen2moe", "qwen3moe"}
+    expected = {"dots1", "gpt-oss", "granitemoe", "llama-mixtral", "olmoe", "qwen2moe", "qwen3moe"}
     assert expected <= set(MIXTURES)
 
 

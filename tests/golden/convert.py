@@ -46,6 +46,9 @@ def make_model(spec: Spec, seed: int) -> Any:
                 weight.copy_(0.5 * noise)
             else:
                 weight.copy_(1.3 * weight.shape[-1] ** -0.5 * noise)
+            for end, factor in spec.scales.items():
+                if name.endswith(end):
+                    weight.mul_(factor)
             weight.copy_(_coarse(weight))
         for name, buffer in sorted(model.named_buffers()):
             if name.endswith("e_score_correction_bias"):

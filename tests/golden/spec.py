@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -24,7 +25,9 @@ class Spec:
         arguments: its arguments.
         prompts: what reference logits are made for.
         fuse: whether the converter fuses q, k and v into one tensor.
+        scales: factors on the random weights of parameters whose names end so.
         llama_cpp_ignores: metadata keys that transformers heeds and llama.cpp does not.
+        llama_cpp: whether llama.cpp, heeding the other keys, gives the same logits.
     """
 
     architecture: str
@@ -32,7 +35,9 @@ class Spec:
     arguments: dict[str, Any]
     prompts: tuple[Prompt, ...] = (Prompt(53),)
     fuse: bool = False
+    scales: Mapping[str, float] = field(default_factory=dict)
     llama_cpp_ignores: tuple[str, ...] = ()
+    llama_cpp: bool = True
 
 
 # Every pair turns well within a prompt, so that a wrong frequency shows.

@@ -2,18 +2,20 @@
 
 Between them: query groups of 1, 2, 3 and 8; head sizes from 10 to 80, equal to width / heads
 or not; widths 60, 72, 104 and others that are no multiple of a vector; tied and own output
-matrices; biases; 5 experts with 3 used; windows smaller than the prompt; every kind of rope
+matrices; biases; 5 experts with 3 used; sinks; windows smaller than the prompt; every kind of rope
 scaling.
 """
 
 from __future__ import annotations
 
-from tests.golden.spec import Prompt, Spec, experts, shape
+from tests.golden.mixtures import MIXTURES
+from tests.golden.spec import Prompt, Spec, shape
 
 _LONG = [1.0 + 0.37 * i for i in range(12)]
 _SHORT = [1.0 + 0.05 * i for i in range(12)]
 
 SPECS: dict[str, Spec] = {
+    **MIXTURES,
     "llama-head80": Spec(
         "llama",
         "LlamaConfig",
@@ -64,17 +66,6 @@ SPECS: dict[str, Spec] = {
             rope_parameters={"rope_type": "linear", "rope_theta": 100.0, "factor": 2.0},
         ),
         fuse=True,
-    ),
-    "llama-mixtral": Spec(
-        "llama",
-        "MixtralConfig",
-        shape(
-            "267 72 2 6 2 24",
-            num_local_experts=5,
-            num_experts_per_tok=3,
-            sliding_window=None,
-            tie_word_embeddings=False,
-        ),
     ),
     "phi3-window": Spec(
         "phi3",
@@ -136,54 +127,10 @@ SPECS: dict[str, Spec] = {
         ),
         fuse=True,
     ),
-    "qwen2moe": Spec(
-        "qwen2moe",
-        "Qwen2MoeConfig",
-        shape(
-            "275 60 2 3 3 64",
-            **experts(5, 3, moe_intermediate_size=24, shared_expert_intermediate_size=40),
-            norm_topk_prob=False,
-            tie_word_embeddings=False,
-        ),
-    ),
     "qwen3-head80": Spec(
         "qwen3",
         "Qwen3Config",
         shape("285 60 2 3 1 40", head_dim=80, tie_word_embeddings=True),
-    ),
-    "qwen3moe": Spec(
-        "qwen3moe",
-        "Qwen3MoeConfig",
-        shape(
-            "279 72 2 8 1 64",
-            head_dim=16,
-            **experts(5, 3, moe_intermediate_size=24),
-            norm_topk_prob=True,
-            tie_word_embeddings=False,
-        ),
-    ),
-    "qwen3moe-fused": Spec(
-        "qwen3moe",
-        "Qwen3MoeConfig",
-        shape(
-            "280 72 2 4 2 64",
-            head_dim=32,
-            **experts(7, 2, moe_intermediate_size=24),
-            norm_topk_prob=True,
-            tie_word_embeddings=True,
-        ),
-        fuse=True,
-    ),
-    "olmoe": Spec(
-        "olmoe",
-        "OlmoeConfig",
-        shape(
-            "287 72 2 4 4 24",
-            **experts(5, 3),
-            rms_norm_eps=1e-5,  # the converter writes no other
-            norm_topk_prob=False,
-            tie_word_embeddings=False,
-        ),
     ),
     "gemma2": Spec(
         "gemma2",
@@ -253,20 +200,6 @@ SPECS: dict[str, Spec] = {
             tie_word_embeddings=True,
         ),
     ),
-    "granitemoe": Spec(
-        "granitemoe",
-        "GraniteMoeConfig",
-        shape(
-            "276 56 2 4 2 24",
-            num_local_experts=5,
-            num_experts_per_tok=3,
-            embedding_multiplier=3.0,
-            residual_multiplier=0.4,
-            logits_scaling=2.5,
-            attention_multiplier=0.2,
-            tie_word_embeddings=True,
-        ),
-    ),
     "smollm3": Spec(
         "smollm3",
         "SmolLM3Config",
@@ -293,25 +226,6 @@ SPECS: dict[str, Spec] = {
                 },
                 "sliding_attention": {"rope_type": "default", "rope_theta": 40.0},
             },
-        ),
-    ),
-    "dots1": Spec(
-        "dots1",
-        "Dots1Config",
-        shape(
-            "282 48 3 4 4 40",
-            head_dim=20,
-            n_routed_experts=5,
-            num_experts_per_tok=3,
-            n_shared_experts=2,
-            scoring_func="sigmoid",
-            moe_intermediate_size=24,
-            first_k_dense_replace=1,
-            norm_topk_prob=True,
-            routed_scaling_factor=1.7,
-            n_group=1,
-            topk_group=1,
-            tie_word_embeddings=False,
         ),
     ),
     "glm4": Spec(

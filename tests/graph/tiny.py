@@ -32,6 +32,8 @@ def write_model(path: Path, layers: int = 2, seed: int = 0) -> Path:
         add(f"{i}.gate", HIDDEN, WIDTH)
         add(f"{i}.up", HIDDEN, WIDTH)
         add(f"{i}.down", WIDTH, HIDDEN)
+    for i in range(layers):
+        add(f"{i}.sinks", HEADS, scale=2.0)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -39,7 +41,7 @@ def write_model(path: Path, layers: int = 2, seed: int = 0) -> Path:
     return path
 
 
-def build_tape(layers: int = 2, window: int = 0, softcap: float = 0.0) -> Tape:
+def build_tape(layers: int = 2, window: int = 0, softcap: float = 0.0, sinks: bool = False) -> Tape:
     """The tape of `write_model`'s weights: attention and a gated network a layer."""
     tape = Tape()
     (x,) = tape.add("embed", (), ["embed"], [WIDTH])
@@ -59,7 +61,7 @@ def build_tape(layers: int = 2, window: int = 0, softcap: float = 0.0) -> Tape:
         (a,) = tape.add(
             "attention",
             [q, k, v],
-            (),
+            [f"{i}.sinks"] if sinks else [],
             [HEADS * HEAD_DIM],
             layer=i,
             heads=HEADS,

@@ -60,7 +60,7 @@ def test_the_ten_lines_of_the_map_are_the_file_they_name():
 
 def test_the_readme_names_every_architecture_and_every_weight_format():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\w+", readme))
+    named = set(re.findall(r"[\w-]+", readme))
     architectures = {path.stem for path in (ROOT / "src/zerostall/arch").glob("[a-z]*.py")}
     listed = (ROOT / "core/quant/formats.inc").read_text(encoding="utf-8")
     formats = set(re.findall(r'^ZS_FORMAT\(\w+, "(\w+)"', listed, re.MULTILINE))

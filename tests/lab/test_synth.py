@@ -60,6 +60,20 @@ SMALL = replace(
 )
 
 
+SMALL_OSS = replace(
+    SHAPES["gpt-oss-20b"],
+    layers=3,
+    width=256,
+    heads=6,
+    kv_heads=2,
+    head_dim=32,
+    vocab=600,
+    experts=8,
+    used=3,
+    expert_hidden=192,
+)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_shape_has_as_many_parameters_as_its_model(name):
     count = sum(math.prod(tensor.shape) for tensor, _ in synth.plan_tensors(SHAPES[name]))
@@ -156,6 +170,22 @@ def test_the_model_runs_and_gives_the_logits_of_its_weights(small):
     expected = Interpreter(tape, tensor).step(tokens)[3]
     assert np.corrcoef(got, expected)[0, 1] > 0.99  # activations are quantised to 8 bits
     assert 0.3 < expected.std() < 3
+
+
+def test_a_model_in_the_shape_of_gpt_oss_has_its_formats_and_runs(tmp_path):
+    path = tmp_path / "oss.gguf"
+    synth.write_model(path, "oss", SMALL_OSS)
+    file, tensor = tensors_of(path)
+    formats = {t.name: t.type_name for t in file.tensors()}
+    assert formats["blk.2.ffn_down_exps.weight"] == "MXFP4"
+    assert formats["blk.2.ffn_down_exps.bias"] == formats["blk.2.attn_sinks.weight"] == "F32"
+    tape = arch.load(file, 256).tape
+    engine = _core.Engine(file, tape, context=256, max_batch=200)
+    tokens = np.arange(0, 600, 3, dtype=np.int32)  # more than the window
+    last = np.array([199], np.int32)
+    got = engine.step(tokens, np.full(200, engine.open_sequence(), np.int32), last)[0]
+    expected = Interpreter(tape, tensor).step(tokens)[-1]
+    assert np.corrcoef(got, expected)[0, 1] > 0.99
 
 
 class Watching(Interpreter):

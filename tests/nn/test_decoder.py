@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import pytest
@@ -162,6 +163,63 @@ def test_heads_that_do_not_divide_are_an_error() -> None:
     file.metadata["llama.attention.head_count_kv"] = 2
     with pytest.raises(ModelFormatError, match="3 query heads do not divide into 2 groups"):
         llama.Model(builder(file))
+
+
+def gpt_oss_file(layers: int = 3) -> FakeFile:
+    file = tiny_llama(layers, "gpt-oss")
+    file.metadata |= {"gpt-oss.expert_count": 5, "gpt-oss.expert_used_count": 3}
+    file.metadata["gpt-oss.attention.sliding_window"] = 7
+    for i in range(layers):
+        blk = f"blk.{i}."
+        file.shapes[blk + "post_attention_norm.weight"] = file.shapes.pop(blk + "ffn_norm.weight")
+        file.shapes[blk + "attn_sinks.weight"] = (2,)
+        for part in ("gate", "up", "down"):
+            del file.shapes[blk + f"ffn_{part}.weight"]
+            shape = (8, 6) if part == "down" else (6, 8)
+            file.shapes[blk + f"ffn_{part}_exps.weight"] = (5, *shape)
+            file.shapes[blk + f"ffn_{part}_exps.bias"] = (5, shape[0])
+        file.shapes[blk + "ffn_gate_inp.weight"] = (5, 8)
+        file.shapes[blk + "ffn_gate_inp.bias"] = (5,)
+    return file
+
+
+def gpt_oss(file: FakeFile) -> Tape:
+    model = importlib.import_module("zerostall.arch.gpt-oss").Model
+    tape: Tape = model(builder(file, "gpt-oss")).build()
+    return tape
+
+
+def test_gpt_oss_has_sinks_and_slides_on_every_other_layer_from_the_first() -> None:
+    attention = [op for op in gpt_oss(gpt_oss_file()).ops if op.kind == "attention"]
+    assert [op.attrs["window"] for op in attention] == [7, 0, 7]
+    names = [(Weight(f"blk.{i}.attn_sinks.weight"),) for i in range(3)]
+    assert [op.weights for op in attention] == names
+
+
+def test_gpt_oss_guesses_with_the_norm_and_the_bias_that_its_routers_have() -> None:
+    tape = gpt_oss(gpt_oss_file(2))
+
+    def guess(layer: int) -> list[Weight | None]:
+        blk = f"blk.{layer}."
+        router = [Weight(blk + "ffn_gate_inp.weight"), None, Weight(blk + "ffn_gate_inp.bias")]
+        return [Weight(blk + "post_attention_norm.weight"), *router]
+
+    foreseen = [op for op in tape.ops if op.kind == "foresee"]
+    assert [list(op.weights) for op in foreseen] == [guess(0), guess(1)]
+    first, last = (op.weights for op in tape.ops if op.kind == "moe")
+    parts = ("gate_inp", "gate_exps", "up_exps", "down_exps")
+    biases = [f"blk.0.ffn_{part}.bias" for part in parts]
+    assert list(first[5:9]) == [Weight(name) for name in biases]
+    assert list(first[9:]) == [guess(0)[0], *guess(1)]
+    assert len(last) == 9
+
+
+@pytest.mark.parametrize("name", ["attn_sinks.weight", "post_attention_norm.weight"])
+def test_gpt_oss_without_its_sinks_or_its_norm_is_an_error(name: str) -> None:
+    file = gpt_oss_file()
+    del file.shapes["blk.1." + name]
+    with pytest.raises(ModelFormatError, match=f"'blk.1.{name}' is missing"):
+        gpt_oss(file)
 
 
 def gemma_file(layers: int, **metadata: Any) -> FakeFile:

@@ -93,6 +93,20 @@ def test_yarn_keeps_fast_pairs_and_interpolates_slow_ones() -> None:
     assert rope.magnitude == pytest.approx(1.0 + 0.1 * math.log(4.0))
 
 
+def test_a_yarn_ramp_may_begin_and_end_between_pairs() -> None:
+    rope = Rope.yarn(64, 150000.0, 32.0, 4096, whole_pairs=False)  # gpt-oss
+    ratio = rope.inverse_frequencies / Rope.plain(64, 150000.0).inverse_frequencies
+    low, high = (
+        32 * math.log(4096 / (turns * 2 * math.pi)) / math.log(150000) for turns in (32, 1)
+    )
+    assert (low, high) == pytest.approx((8.09, 17.40), abs=0.01)
+    np.testing.assert_allclose(ratio[:9], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(ratio[18:], 1 / 32, rtol=1e-6)
+    for pair in (9, 13, 17):
+        share = (pair - low) / (high - low)
+        np.testing.assert_allclose(ratio[pair], 1 - share * (1 - 1 / 32), rtol=1e-5)
+
+
 def yarn_file(**more: Any) -> Rope:
     keys = {name.replace("__", "."): value for name, value in more.items()}
     return from_file(

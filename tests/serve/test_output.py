@@ -25,6 +25,11 @@ def parse(pieces, *, thinking=False, tools=True):
     return merged
 
 
+ANALYSIS = "<|channel|>analysis<|message|>hm\n<|end|><|start|>assistant"
+FINAL = "<|channel|>final<|message|>"
+CALLING = "<|channel|>commentary to=functions.add <|constrain|>json<|message|>"
+
+
 def content(text):
     return Text("content", text)
 
@@ -61,7 +66,30 @@ CASES = [
         [ToolCall("f", '{"é": 2}')],
     ),
     ("empty", "", {}, []),
+    ("channels", f"{ANALYSIS}{FINAL} Yes\n<|return|>", {}, [reasoning("hm\n"), content(" Yes\n")]),
+    ("channel alone", f"{FINAL}a <think>b</think>", {}, [content("a <think>b</think>")]),
+    ("call on a channel", f'{ANALYSIS}{CALLING}{{"a": 1}}', {}, [reasoning("hm\n"), ADD]),
+    ("call without arguments", CALLING, {}, [ToolCall("add", "{}")]),
+    ("broken call on a channel", f'{CALLING}{{"a"', {}, [content('{"a"')]),
+    ("channel without tools", f"{CALLING}{{}}", {"tools": False}, [content("{}")]),
+    (
+        "two messages on a channel",
+        f"{FINAL}a<|end|><|start|>assistant{FINAL}b",
+        {},
+        [content("a\n\nb")],
+    ),
+    ("cut header", f"{ANALYSIS}<|channel|>fin", {}, [reasoning("hm\n")]),
+    ("half a header", " <|chan", {}, [content(" <|chan")]),
 ]
+
+
+def test_headers_and_the_analysis_are_reasoning_for_those_who_count():
+    parser = OutputParser(thinking=False, tools=True)
+    states = []
+    for piece in ("<|channel|>", "analysis", "<|message|>", "a", "<|end|>", FINAL, "b"):
+        parser.push(piece)
+        states.append(parser.thinking)
+    assert states == [True] * 5 + [False, False]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +103,10 @@ def test_the_parts_of_a_text(text, options, parts):
 @given(
     st.lists(
         st.sampled_from(
-            ["<think>", "</think>", "<tool_call>", "</tool_call>", CALL, " ", "\n", "x", "<"]
+            [
+                *("<think>", "</think>", "<tool_call>", "</tool_call>", CALL, " ", "\n", "x", "<"),
+                *(ANALYSIS, FINAL, CALLING, "<|end|>", "{}"),
+            ]
         )
     ),
     st.randoms(use_true_random=False),

@@ -49,10 +49,17 @@ void merge(const kernels::Table& kernels, const State& chunk, const State& total
   kernels.axpy(chunk.out, take, total.out, dim);
 }
 
+// What the unscaled output is multiplied with, where `sink` is one more score whose value is 0.
+float factor_with_sink(const kernels::Table& kernels, const State& total, float sink) {
+  const float top = std::max(*total.maximum, sink);
+  const float keep = shared_exp(kernels, *total.maximum - top);
+  return keep / (*total.sum * keep + shared_exp(kernels, sink - top));
+}
+
 class Attention final : public Op {
  public:
   explicit Attention(BuildContext& build) : max_tokens_(build.max_tokens) {
-    build.arity(3, 1, 0, 0);
+    build.arity(3, 1, 0, 1);
     for (int i = 0; i < 3; ++i) in_[i] = build.input(i);
     out_ = build.output(0);
     auto& a = build.attrs;
@@ -64,6 +71,7 @@ class Attention final : public Op {
     window_ = a.integer("window", 0, std::numeric_limits<int64_t>::max(), 0);
     scale_ = a.real("scale");
     softcap_ = a.real("softcap", 0.0f);
+    sinks_ = build.vector(0, heads_);
     // Layers are numbered in order.
     const auto layer = static_cast<int64_t>(build.layers.size());
     layer_ = a.integer("layer", layer, layer);
@@ -192,9 +200,12 @@ class Attention final : public Op {
     worker.kernels().attention_tile(job);
   }
 
+  // Sinks come in after all chunks, so that the order of those stays what it is.
   void finish(Worker& worker, const Tile& tile, int q, const State& total) const {
-    worker.kernels().scale(total.out, 1.0f / *total.sum,
-                           worker.buffer(out_) + row_of(tile, q) * shape_.value_dim,
+    const size_t row = row_of(tile, q);
+    const float factor = sinks_ ? factor_with_sink(worker.kernels(), total, sinks_[row % heads_])
+                                : 1.0f / *total.sum;
+    worker.kernels().scale(total.out, factor, worker.buffer(out_) + row * shape_.value_dim,
                            shape_.value_dim);
   }
 
@@ -272,6 +283,7 @@ class Attention final : public Op {
   kv::LayerShape shape_;
   int64_t window_;
   float scale_, softcap_;
+  const float* sinks_;  // a score of each head, or nullptr
   size_t layer_, state_floats_, context_chunks_;
 };
 

@@ -10,7 +10,7 @@ namespace {
 class Foresee final : public Op {
  public:
   explicit Foresee(BuildContext& build) {
-    build.arity(1, 0, 2, 3);
+    build.arity(1, 0, 2, 4);
     in_ = build.input(0);
     const RouterRule rule = read_router_rule(build);
     const float eps = build.attrs.real("eps");

@@ -14,8 +14,10 @@ namespace {
 
 class Moe final : public Op {
  public:
+  static constexpr size_t kForLookahead = 9;  // weights from here on
+
   explicit Moe(BuildContext& build) : max_tokens_(build.max_tokens) {
-    build.arity(1, 1, 5, 5 + Lookahead::kWeights);
+    build.arity(1, 1, 5, kForLookahead + Lookahead::kWeights);
     in_ = build.input(0);
     out_ = build.output(0);
     const size_t d_model = build.input_width(0);
@@ -26,6 +28,10 @@ class Moe final : public Op {
     gate_ = &build.experts(2, rule_.experts, 0, d_model);
     up_ = &build.experts(3, rule_.experts, gate_->first.rows, d_model);
     down_ = &build.experts(4, rule_.experts, d_model, gate_->first.rows);
+    router_bias_ = build.vector(5, rule_.experts);
+    gate_bias_ = build.vectors(6, rule_.experts, gate_->first.rows);
+    up_bias_ = build.vectors(7, rule_.experts, gate_->first.rows);
+    down_bias_ = build.vectors(8, rule_.experts, d_model);
     route_plan_ = ActivationPlan(d_model, max_tokens_);
     route_plan_.need(router_->format);
     const auto layer = build.weights.stream(*gate_, *up_, *down_, rule_.used, build.attrs.where());
@@ -34,7 +40,7 @@ class Moe final : public Op {
       const auto& low = build.weights.low_layers();
       waves_ = ExpertWaves(*layer, gate_->first, up_->first, down_->first,
                            low.empty() ? nullptr : &low[*layer]);
-      lookahead_ = Lookahead::of_normed(build, 5, rule_, *layer + 1);
+      lookahead_ = Lookahead::of_normed(build, kForLookahead, rule_, *layer + 1);
     }
     const size_t pairs = max_tokens_ * rule_.used;
     ffn_ = GatedFfn({gate_->first, up_->first, down_->first, nullptr, 0, 0}, waves_.low(),
@@ -56,10 +62,10 @@ class Moe final : public Op {
     ffn_.prepare(worker, x, tokens, shared + ffn_memory_);
     worker.barrier();
     float* logits = at<float>(shared, logits_);
-    const Product product{router_, route_plan_.view(router_->format, x, shared + route_),
-                          nullptr, tokens,
-                          logits,  rule_.experts,
-                          nullptr};
+    const Product product{router_,     route_plan_.view(router_->format, x, shared + route_),
+                          nullptr,     tokens,
+                          logits,      rule_.experts,
+                          router_bias_};
     Product products[1 + Lookahead::kProducts] = {product};
     size_t count = 1;
     if (lookahead_) {
@@ -172,7 +178,10 @@ class Moe final : public Op {
                                                token_of + start[e],
                                                start[e + 1],
                                                start[e],
-                                               static_cast<uint32_t>(e)};
+                                               static_cast<uint32_t>(e),
+                                               bias_of(gate_bias_, e, gate_->first.rows),
+                                               bias_of(up_bias_, e, gate_->first.rows),
+                                               bias_of(down_bias_, e, ffn_.d_model())};
       }
       start[e + 1] += start[e];
     }
@@ -182,6 +191,10 @@ class Moe final : public Op {
       pair_of[i] = static_cast<int32_t>(pair);
       token_of[pair] = static_cast<int32_t>(i / rule_.used);
     }
+  }
+
+  static const float* bias_of(const float* all, size_t expert, size_t rows) {
+    return all ? all + expert * rows : nullptr;
   }
 
   void combine(Worker& worker, const float* results) const {
@@ -208,7 +221,8 @@ class Moe final : public Op {
   int in_, out_;
   RouterRule rule_;
   const PackedMatrix* router_;
-  const float* bias_;
+  const float *bias_, *router_bias_;                // in the choice alone, in the logits
+  const float *gate_bias_, *up_bias_, *down_bias_;  // of each expert
   const PackedExperts *gate_, *up_, *down_;
   ActivationPlan route_plan_;
   GatedFfn ffn_;

@@ -151,6 +151,7 @@ class Conversation:
     def answer(self, line: str) -> None:
         """Generate one answer; what an interrupt or error leaves stays consistent."""
         from zerostall.errors import ContextLengthError
+        from zerostall.text.harmony import is_harmony, turn
 
         self.messages.append({"role": "user", "content": line})
         if self.forgets:
@@ -170,6 +171,8 @@ class Conversation:
         except KeyboardInterrupt:
             typer.echo(" (stopped)", err=True, nl=False)
         print(flush=True)
-        self.messages.append({"role": "assistant", "content": said})
+        # A template of Harmony takes no channels in a content.
+        answer = turn(said) if is_harmony(said) else {"content": said}
+        self.messages.append({"role": "assistant", **answer})
         if self.stats and timings is not None:
             typer.echo(describe(timings), err=True)

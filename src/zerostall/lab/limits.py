@@ -170,7 +170,7 @@ def work_of(
         if op.kind in ("embed", "foresee"):
             continue
         rows = 1 if op.kind == "logits" else batch
-        # What an operator of experts has besides guesses the next layer's.
+        # What an operator of experts has besides is biases and what guesses the next layer's.
         weights = op.weights[:5] if op.kind == "moe" else op.weights
         for position, weight in enumerate(weights):
             if weight is None:

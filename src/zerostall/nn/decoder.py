@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from zerostall.errors import InvalidRequestError, ModelFormatError
+from zerostall.errors import InvalidRequestError
 from zerostall.nn.builder import Builder
+from zerostall.nn.mixture import Mixture
 from zerostall.nn.rope import Rope
 from zerostall.tape import Tape, Weight
 
 _MAX_LAYERS = 1024  # llama.cpp stops at 512
-_EPSILON = {
-    "rms_norm": "attention.layer_norm_rms_epsilon",
-    "layer_norm": "attention.layer_norm_epsilon",
-}
 
 
-class Decoder:
+class Decoder(Mixture):
     """Builds the tape of one decoder-only model from GGUF's standard tensor names.
 
     Present tensors choose the variant: fused or separate q/k/v, biases, gated or plain ffn,
@@ -27,38 +24,27 @@ class Decoder:
     Attributes:
         rope_mode: "neox" rotates value i with i + n/2, "normal" i with i + 1.
         query_key_norm: None, "head" (each head on its own) or "projection" (all heads at once).
-        norm_kind: the operator of all norms; layer_norm adds a bias where the file has one.
+        attention_sinks: whether each head has a learned score beside those of the keys.
         post_norms: whether what attention and ffn add is normed as well.
-        activation: of the ffn and the experts: silu, gelu or gelu_tanh.
-        gated_ffn: whether the ffn has a gate, of its own or fused in front of `up`.
-        gating: "softmax" or "sigmoid" over the router's logits.
-        normalise_experts: whether the chosen experts' weights are made to sum to 1.
         windows: how many of the last positions each layer sees, itself included; 0 for all.
     """
 
     rope_mode: Literal["neox", "normal"] = "neox"
     query_key_norm: Literal["head", "projection"] | None = None
-    norm_kind: Literal["rms_norm", "layer_norm"] = "rms_norm"
+    attention_sinks = False
     post_norms = False
-    activation: Literal["silu", "gelu", "gelu_tanh"] = "silu"
-    gated_ffn = True
-    gating: Literal["softmax", "sigmoid"] = "softmax"
-    normalise_experts = True
 
     def __init__(self, builder: Builder) -> None:
-        b = self.b = builder
-        hp = self.hp = b.hyperparameters
-        self.tape = b.tape
+        super().__init__(builder)
+        hp = self.hp
         self.context_length = hp.integer("context_length", high=1 << 31)
         self.layers = hp.integer("block_count", high=_MAX_LAYERS)
         self.windows = [0] * self.layers
-        self.width = hp.integer("embedding_length")
         self.heads = hp.integer("attention.head_count", high=4096)
         self.kv_heads = hp.integer("attention.head_count_kv", self.heads, high=self.heads)
         self.head_dim = hp.integer("attention.key_length", self.width // self.heads, high=4096)
         self.value_dim = hp.integer("attention.value_length", self.head_dim, high=4096)
         self.rotated = hp.integer("rope.dimension_count", self.head_dim, high=self.head_dim)
-        self.eps = hp.real(_EPSILON[self.norm_kind], low=1e-20, high=1.0)
         self.rope_base = hp.real("rope.freq_base", 10000.0, low=1.0001)
         if self.heads % self.kv_heads:
             raise self.invalid(
@@ -66,7 +52,7 @@ class Decoder:
             )
         if self.rotated % 2:
             raise self.invalid(f"rope over an odd number of values ({self.rotated}) a head")
-        shape = b.shape("token_embd.weight")
+        shape = self.b.shape("token_embd.weight")
         if len(shape) != 2:
             raise self.invalid(f"token_embd.weight has {len(shape)} dimensions, expected 2")
         self.vocab_size = shape[0]
@@ -93,7 +79,7 @@ class Decoder:
         if self.post_norms:
             h = self.norm(f"blk.{layer}.post_attention_norm", h)
         x = self.add(x, h)
-        h = self.feed_forward(layer, self.norm(f"blk.{layer}.ffn_norm", x))
+        h = self.feed_forward(layer, self.norm(f"blk.{layer}.{self.ffn_norm}", x))
         if self.post_norms:
             h = self.norm(f"blk.{layer}.post_ffw_norm", h)
         return self.add(x, h)
@@ -132,10 +118,6 @@ class Decoder:
         """c in c * tanh(logits / c); 0 for none."""
         return 0.0
 
-    def residual_scale(self) -> float:
-        """Factor on what a block adds to the residual stream."""
-        return 1.0
-
     def attention_scale(self) -> float:
         """Factor on q.k before the softmax."""
         return self.hp.real("attention.scale", 0.0) or 1.0 / math.sqrt(self.head_dim)
@@ -173,10 +155,14 @@ class Decoder:
         q, k, v = self.query_key_value(layer, x)
         q = self.rotate(layer, self.norm_heads(f"blk.{layer}.attn_q_norm", q, self.heads))
         k = self.rotate(layer, self.norm_heads(f"blk.{layer}.attn_k_norm", k, self.kv_heads))
+        sinks: list[Weight | None] = []
+        if self.attention_sinks:
+            sinks.append(self.b.weight(f"blk.{layer}.attn_sinks.weight", (self.heads,)))
         (o,) = self.tape.add(
             "attention",
             [q, k, v],
-            widths=[self.heads * self.value_dim],
+            sinks,
+            [self.heads * self.value_dim],
             layer=layer,
             heads=self.heads,
             kv_heads=self.kv_heads,
@@ -235,135 +221,6 @@ class Decoder:
         )
         return y
 
-    def feed_forward(self, layer: int, x: int) -> int:
-        """Experts where the layer has a router, else the dense ffn."""
-        if self.b.has(f"blk.{layer}.ffn_gate_inp.weight"):
-            return self.experts(layer, x)
-        return self.ffn(x, *(f"blk.{layer}.ffn_{part}" for part in ("gate", "up", "down")))
-
-    def ffn(self, x: int, gate: str, up: str, down: str) -> int:
-        """down(act(gate x) * up x), the gate in the first half of `up` when fused."""
-        hidden = self._matrix(f"{down}.weight")[1]
-        down_weight = self.b.weight(f"{down}.weight", (self.width, hidden))
-        whole = (hidden, self.width)
-        gate_weight: Weight | None = None
-        if self.gated_ffn and self._matrix(f"{up}.weight")[0] == 2 * hidden:
-            double = (2 * hidden, self.width)
-            gate_weight = self.b.weight(f"{up}.weight", double, (0, hidden))
-            up_weight = self.b.weight(f"{up}.weight", double, (hidden, 2 * hidden))
-        else:
-            up_weight = self.b.weight(f"{up}.weight", whole)
-            if self.gated_ffn:
-                gate_weight = self.b.weight(f"{gate}.weight", whole)
-        (y,) = self.tape.add(
-            "ffn", [x], [gate_weight, up_weight, down_weight], [self.width], act=self.activation
-        )
-        return y
-
-    def experts(self, layer: int, x: int) -> int:
-        """Routed experts, plus shared ones (behind a sigmoid gate where the file has it)."""
-        count = self.hp.integer("expert_count", high=1 << 16)
-        used = self.experts_used(count)
-        blk = f"blk.{layer}"
-        hidden = self._matrix(f"{blk}.ffn_up_exps.weight", 3)[1]
-        into, out = (count, hidden, self.width), (count, self.width, hidden)
-        (y,) = self.tape.add(
-            "moe",
-            [x],
-            [
-                self.b.weight(f"{blk}.ffn_gate_inp.weight", (count, self.width)),
-                self.b.optional(f"{blk}.exp_probs_b.bias", (count,)),
-                self.b.weight(f"{blk}.ffn_gate_exps.weight", into),
-                self.b.weight(f"{blk}.ffn_up_exps.weight", into),
-                self.b.weight(f"{blk}.ffn_down_exps.weight", out),
-                *self.lookahead(layer),
-            ],
-            [self.width],
-            experts=count,
-            used=used,
-            gating=self.gating,
-            normalise=self.normalise_experts,
-            scale=self.hp.real("expert_weights_scale", 0.0) or 1.0,
-            act=self.activation,
-        )
-        if not self.b.has(f"{blk}.ffn_up_shexp.weight"):
-            return y
-        shared = self.ffn(x, *(f"{blk}.ffn_{part}_shexp" for part in ("gate", "up", "down")))
-        gate = self._shared_gate(f"{blk}.ffn_gate_inp_shexp.weight", x)
-        if gate is not None:
-            (shared,) = self.tape.add("sigmoid_gate", [shared, gate], widths=[self.width])
-        return self.add(y, shared, 1.0)
-
-    def experts_used(self, count: int) -> int:
-        """How many of `count` experts a token uses: the file's number, or the fewer asked for."""
-        used = self.hp.integer("expert_used_count", high=count)
-        asked = self.b.experts
-        if asked is None:
-            return used
-        if not 1 <= asked <= used:
-            raise InvalidRequestError(
-                f"experts is {asked}; this model uses {used} for each token: give 1 to {used}"
-            )
-        return asked
-
-    def foresee(self, layer: int, x: int) -> None:
-        """Name the experts that the layer will want, from what it has before its attention."""
-        norm, router = f"blk.{layer}.ffn_norm.weight", f"blk.{layer}.ffn_gate_inp.weight"
-        if self.norm_kind != "rms_norm" or not self.b.has(norm) or not self.b.has(router):
-            return
-        count = self.b.shape(router)[0]
-        self.tape.add(
-            "foresee",
-            [x],
-            [
-                self.b.weight(norm, (self.width,)),
-                self.b.weight(router, (count, self.width)),
-                self.b.optional(f"blk.{layer}.exp_probs_b.bias", (count,)),
-            ],
-            experts=count,
-            used=self.experts_used(count),
-            gating=self.gating,
-            eps=self.eps,
-        )
-
-    def lookahead(self, layer: int) -> list[Weight | None]:
-        """What guesses the next layer's experts: this layer's norm, then its norm and router.
-
-        Empty where the next layer has no experts, or the input of experts is no `ffn_norm`.
-        """
-        norms = [f"blk.{i}.ffn_norm.weight" for i in (layer, layer + 1)]
-        router = f"blk.{layer + 1}.ffn_gate_inp.weight"
-        if self.norm_kind != "rms_norm" or not all(map(self.b.has, [*norms, router])):
-            return []
-        count = self.b.shape(router)[0]
-        return [
-            *(self.b.weight(norm, (self.width,)) for norm in norms),
-            self.b.weight(router, (count, self.width)),
-            self.b.optional(f"blk.{layer + 1}.exp_probs_b.bias", (count,)),
-        ]
-
-    def linear(self, name: str, x: int, width: int) -> int:
-        """x W^T, plus the bias where the file has one."""
-        weight = self.b.weight(f"{name}.weight", (width, self.tape.widths[x]))
-        bias = self.b.optional(f"{name}.bias", (width,))
-        (y,) = self.tape.add("linear", [x], [weight, bias], [width])
-        return y
-
-    def norm(self, name: str, x: int) -> int:
-        """The norm over the whole width."""
-        width = self.tape.widths[x]
-        weights: list[Weight | None] = [self.b.weight(f"{name}.weight", (width,))]
-        if self.norm_kind == "layer_norm":
-            weights.append(self.b.optional(f"{name}.bias", (width,)))
-        (y,) = self.tape.add(self.norm_kind, [x], weights, [width], eps=self.eps)
-        return y
-
-    def add(self, x: int, y: int, scale: float | None = None) -> int:
-        """x + scale * y; the residual scale unless another is given."""
-        factor = self.residual_scale() if scale is None else scale
-        (z,) = self.tape.add("add", [x, y], widths=[self.tape.widths[x]], scale=factor)
-        return z
-
     def rope_table(self, rope: Rope) -> int:
         """Cosine and sine of every pair at every position of the step."""
         (table,) = self.tape.add(
@@ -377,22 +234,3 @@ class Decoder:
     def embedding(self) -> Weight:
         """The embedding matrix [vocabulary, width]."""
         return self.b.weight("token_embd.weight", (self.vocab_size, self.width))
-
-    def invalid(self, what: str) -> ModelFormatError:
-        """An error that names the file."""
-        return ModelFormatError(f"{self.b.file.paths[0]}: {what}.")
-
-    def _matrix(self, name: str, dimensions: int = 2) -> tuple[int, ...]:
-        shape = self.b.shape(name)
-        if len(shape) != dimensions:
-            raise self.invalid(f"{name} has {len(shape)} dimensions, expected {dimensions}")
-        return shape
-
-    def _shared_gate(self, name: str, x: int) -> int | None:
-        """The shared expert's gate logit; stored by converters as [width] or [1, width]."""
-        if not self.b.has(name):
-            return None
-        shape = self.b.shape(name)
-        weight = self.b.weight(name, (1, self.width) if len(shape) == 2 else (self.width,))
-        (gate,) = self.tape.add("linear", [x], [weight, None], [1])
-        return gate

@@ -47,15 +47,18 @@ class Rope:
         beta_slow: float = _YARN_BETA_SLOW,
         extrapolation: float = 1.0,
         magnitude: float | None = None,
+        whole_pairs: bool = True,
     ) -> Rope:
         """YaRN: fast pairs keep their frequency, slow ones are interpolated, a ramp between.
 
-        `magnitude` None means the paper's 1 + 0.1 ln(factor).
+        `magnitude` None means the paper's 1 + 0.1 ln(factor). `whole_pairs`: the ramp begins and
+        ends at a pair, as in the authors' code; few models leave its ends where they are.
         """
-        low = max(math.floor(_pair_turning(beta_fast, rotated, base, original_context)), 0)
-        high = min(
-            math.ceil(_pair_turning(beta_slow, rotated, base, original_context)), rotated - 1
-        )
+        low = _pair_turning(beta_fast, rotated, base, original_context)
+        high = _pair_turning(beta_slow, rotated, base, original_context)
+        if whole_pairs:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, rotated - 1)
         ramp = (np.arange(rotated // 2) - low) / max(high - low, 0.001)
         keep = (1.0 - np.clip(ramp, 0.0, 1.0)) * extrapolation
         plain = _frequencies(rotated, base)
@@ -65,7 +68,7 @@ class Rope:
         return Rope(mixed.astype(np.float32), magnitude)
 
     @staticmethod
-    def from_file(b: Builder, rotated: int, base: float) -> Rope:
+    def from_file(b: Builder, rotated: int, base: float, whole_pairs: bool = True) -> Rope:
         """The rope that the file's `rope.scaling.*` metadata and factor tensors describe."""
         hp = b.hyperparameters
         kind = hp.text("rope.scaling.type", "linear")
@@ -76,7 +79,7 @@ class Rope:
             )
         factor = _scaling_factor(b)
         if kind == "yarn":
-            rope = _yarn_from_file(b, rotated, base, factor)
+            rope = _yarn_from_file(b, rotated, base, factor, whole_pairs)
         else:
             rope = Rope.plain(rotated, base, _factors_from_file(b, rotated))
             if kind == "linear":
@@ -115,7 +118,9 @@ def _factors_from_file(b: Builder, rotated: int) -> npt.NDArray[np.float64] | No
     return None
 
 
-def _yarn_from_file(b: Builder, rotated: int, base: float, factor: float) -> Rope:
+def _yarn_from_file(
+    b: Builder, rotated: int, base: float, factor: float, whole_pairs: bool
+) -> Rope:
     """YaRN by the file's keys, which default to the paper's values.
 
     The converter stores transformers' `attention_factor` under yarn_attn_factor, where it
@@ -141,6 +146,7 @@ def _yarn_from_file(b: Builder, rotated: int, base: float, factor: float) -> Rop
         hp.real("rope.scaling.yarn_beta_slow", _YARN_BETA_SLOW, 1e-6, 1e6),
         1.0 if extrapolation < 0.0 else extrapolation,  # llama.cpp's -1 means not set
         magnitude,
+        whole_pairs,
     )
 
 

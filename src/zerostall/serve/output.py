@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from zerostall.sampling import is_text
+from zerostall.text.harmony import OPENINGS, HarmonyReader, Said, is_harmony
 
 THINK, THOUGHT = "<think>", "</think>"
 CALL, CALLED = "<tool_call>", "</tool_call>"
+_FUNCTIONS = "functions."  # where Harmony has the tools of a conversation
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class OutputParser:
     Reasoning is what stands between <think> and </think> at the beginning. Calls are JSON
     objects between <tool_call> and </tool_call>, as Hermes and Qwen write them; one that is not
     what it should be stays content. Whitespace around reasoning and before calls is dropped.
+    An answer in messages on channels (gpt-oss) is told apart by those.
 
     Args:
         thinking: the prompt has opened <think> already.
@@ -49,16 +52,19 @@ class OutputParser:
         self._held = ""
         self._gap = ""  # whitespace before a call, content again if it is none
         self._strip = True  # whitespace at the beginning of a part
+        self._harmony: _Harmony | None = None
         if thinking:
             self._state = "thinking"
 
     @property
     def thinking(self) -> bool:
         """Whether the text is inside the reasoning."""
-        return self._state == "thinking"
+        return self._harmony.thinking if self._harmony else self._state == "thinking"
 
     def push(self, text: str) -> list[Part]:
         """Take in text, return the parts that are certain now."""
+        if self._harmony:
+            return self._harmony.push(text)
         self._held += text
         parts: list[Part] = []
         while self._step(parts):
@@ -67,6 +73,8 @@ class OutputParser:
 
     def finish(self) -> list[Part]:
         """The text has ended: the parts that were held back."""
+        if self._harmony:
+            return self._harmony.finish()
         parts: list[Part] = []
         if self._state == "call":
             self._emit(parts, "content", self._gap + CALL + self._held)
@@ -81,7 +89,7 @@ class OutputParser:
     def _step(self, parts: list[Part]) -> bool:
         """Get one part further; False when that needs more text."""
         if self._state == "start":
-            return self._start()
+            return self._start(parts)
         if self._state == "thinking":
             return self._until(parts, "reasoning_content", THOUGHT, "content")
         if self._state == "call":
@@ -92,13 +100,18 @@ class OutputParser:
         self._held = ""
         return False
 
-    def _start(self) -> bool:
+    def _start(self, parts: list[Part]) -> bool:
         text = self._held.lstrip()
+        if is_harmony(text):
+            self._harmony = _Harmony(tools=self._tools)
+            parts += self._harmony.push(text)
+            self._held = ""
+            return False
         if text.startswith(THINK):
             self._held = text[len(THINK) :]
             self._state = "thinking"
             return True
-        if THINK.startswith(text):
+        if any(tag.startswith(text) for tag in (THINK, *OPENINGS)):
             return False
         self._state = "content"
         self._strip = False
@@ -147,6 +160,65 @@ class OutputParser:
         if text:
             self._strip = False
             parts.append(Text(kind, text))
+
+
+class _Harmony:
+    """The parts of messages on channels; several of one kind are paragraphs."""
+
+    def __init__(self, *, tools: bool) -> None:
+        self._tools = tools
+        self._reader = HarmonyReader()
+        self._message = -1
+        self._fresh = True  # nothing of the message was given out
+        self._shown: set[str] = set()  # kinds of text that were
+        self._called: str | None = None  # the tool that the message calls
+        self._arguments = ""
+
+    @property
+    def thinking(self) -> bool:
+        """Inside the reasoning or a header, which no caller sees."""
+        return self._reader.channel in ("", "analysis")
+
+    def push(self, text: str) -> list[Part]:
+        parts: list[Part] = []
+        for said in self._reader.push(text):
+            self._take(said, parts)
+        return parts
+
+    def finish(self) -> list[Part]:
+        parts: list[Part] = []
+        for said in self._reader.finish():
+            self._take(said, parts)
+        self._end_call(parts)
+        return parts
+
+    def _take(self, said: Said, parts: list[Part]) -> None:
+        if said.message != self._message:
+            self._end_call(parts)
+            self._message, self._fresh = said.message, True
+            if self._tools and said.recipient.startswith(_FUNCTIONS):
+                self._called = said.recipient.removeprefix(_FUNCTIONS)
+        if self._called is not None:
+            self._arguments += said.text
+        elif said.text:
+            kind: Literal["reasoning_content", "content"] = (
+                "reasoning_content" if said.channel == "analysis" else "content"
+            )
+            gap = "\n\n" if self._fresh and kind in self._shown else ""
+            self._fresh = False
+            self._shown.add(kind)
+            parts.append(Text(kind, gap + said.text))
+
+    def _end_call(self, parts: list[Part]) -> None:
+        if self._called is None:
+            return
+        arguments = self._arguments.strip() or "{}"
+        name, self._called, self._arguments = self._called, None, ""
+        try:
+            is_object = isinstance(json.loads(arguments), dict)
+        except (ValueError, RecursionError):
+            is_object = False
+        parts.append(ToolCall(name, arguments) if is_object else Text("content", arguments))
 
 
 def parse_call(body: str) -> ToolCall | None:
