@@ -220,6 +220,13 @@ void graph(nb::module_& m) {
           nb::sig("def stream_stats(self) -> dict[str, int]"),
           "Counters of streamed experts since the load (core/experts/options.h); empty if none "
           "are.")
+      .def(
+          "take_warnings",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return std::vector<std::string>();
+            return locked(self, [](Engine& e) { return e.experts()->queue().take_warnings(); });
+          },
+          "What the user should know of reading experts, such as a mirror that failed, once.")
       .def_prop_ro(
           "stream_reader",
           [](BoundEngine& self) {

@@ -166,6 +166,8 @@ class Store {
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);
   size_t parts_of(ExpertId id) const { return layers_[layer_of(id)].record ? 1 : Layer::kParts; }
+  bool of_mirror(const io::Finished& finished, const std::string& fault);
+  std::string record_name(ExpertId id) const;
   Error damaged(ExpertId id, const std::string& fault) const;
   void waste(ExpertId id);
   void drop(ExpertId id);

@@ -164,6 +164,7 @@ void Store::take_finished(std::chrono::microseconds timeout) {
       const std::string fault =
           fault_of(size_of(id).shelf.at(expert.slot), layer, number, options_.check_records);
       expert.failed = !fault.empty();
+      if (expert.failed && of_mirror(finished, fault)) continue;
       if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
     }
     arrived(id, failure.has_value());
@@ -171,14 +172,37 @@ void Store::take_finished(std::chrono::microseconds timeout) {
   if (failure) throw *failure;
 }
 
+// A record that is damaged in a mirror is read from the model itself, as is all that follows. False
+// if it came from there.
+bool Store::of_mirror(const io::Finished& finished, const std::string& fault) {
+  constexpr uint64_t kPrimary = 1;
+  if ((finished.copies & ~kPrimary) == 0) return false;
+  const ExpertId id = finished.tag / kTagParts;
+  Expert& expert = experts_[id];
+  queue_->distrust(finished.copies, record_name(id) + ", " + fault);
+  io::Record read = read_of(id, 0);
+  read.primary = true;
+  read.speculative = false;
+  queue_->read(read);
+  expert.parts_left = 1;
+  expert.failed = false;
+  expert.bytes += static_cast<uint32_t>(read.bytes);
+  stats_.bytes_read += read.bytes;
+  if (is_low(id)) stats_.low_bytes += read.bytes;
+  return true;
+}
+
+std::string Store::record_name(ExpertId id) const {
+  const Layer& layer = layers_[layer_of(id)];
+  const size_t number = id - first_[layer_of(id)];
+  return std::string(is_low(id) ? "low copy" : "record") + " of expert " + std::to_string(number) +
+         " at byte " + std::to_string(layer.offset + number * layer.slot_bytes);
+}
+
 Error Store::damaged(ExpertId id, const std::string& fault) const {
-  const size_t layer = layer_of(id);
-  const size_t number = id - first_[layer];
-  return Error(ErrorKind::ModelFormat,
-               queue_->path(layers_[layer].file) + ": " + (is_low(id) ? "low copy" : "record") +
-                   " of expert " + std::to_string(number) + " at byte " +
-                   std::to_string(layers_[layer].offset + number * layers_[layer].slot_bytes) +
-                   ", " + fault + "; the file is damaged: convert the model again");
+  return Error(ErrorKind::ModelFormat, queue_->path(layers_[layer_of(id)].file) + ": " +
+                                           record_name(id) + ", " + fault +
+                                           "; the file is damaged: convert the model again");
 }
 
 void Store::arrived(ExpertId id, bool step_fails) {

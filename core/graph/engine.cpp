@@ -32,6 +32,16 @@ bool many_nodes(const EngineOptions& options) {
   return std::any_of(nodes.begin(), nodes.end(), [&](int node) { return node != nodes[0]; });
 }
 
+// Of each file what lies before its first tensor.
+std::vector<uint64_t> heads_of(const gguf::File& file) {
+  std::vector<uint64_t> heads(file.paths().size(), 0);
+  for (const auto& tensor : file.container_version() ? file.stored() : file.tensors()) {
+    uint64_t& head = heads[static_cast<size_t>(tensor.shard)];
+    head = head == 0 ? tensor.offset : std::min(head, tensor.offset);
+  }
+  return heads;
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
@@ -55,6 +65,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   if (options.streaming() && !program_.weights().expert_layers().empty()) {
     io::QueueOptions reads = options.reads;
     reads.reader.paths = program_.file().paths();
+    reads.heads = heads_of(program_.file());
     experts_ = std::make_unique<experts::Store>(
         program_.weights().expert_layers(), program_.weights().low_layers(),
         std::make_unique<io::ReadQueue>(reads), options.experts);

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from zerostall.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
+
+log = logging.getLogger(__name__)
 
 Demand = tuple[int, int, list[int], list[int], str]
 
@@ -164,6 +167,12 @@ class Streaming:
             "request_bytes": best.request_bytes,
             "direct": best.direct,
         }
+
+
+def tell(warnings: Iterable[str]) -> None:
+    """Log what the core has to say of reading experts, such as that a mirror failed."""
+    for warning in warnings:
+        log.warning("%s", warning)
 
 
 def reserve(budget: int) -> int:
