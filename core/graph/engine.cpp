@@ -77,6 +77,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   const auto& nodes = options.nodes;
   program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
                           experts_ ? &experts_->queue() : nullptr, progress);
+  if (options.experts.check_records) program_.weights().check_records(pool_);
   if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
 }
 

@@ -44,7 +44,8 @@ class Streaming:
             logit is larger by less than this.
         miss_precision: lossy if "low": in decoding, an expert that is not in memory is computed
             with its low copy, which is read instead. Only for files converted with a miss copy.
-        check_records: compare the checksum of every expert read from a converted file.
+        check_records: compare the checksum of every expert of a converted file as it is read, at
+            load where all fit into memory.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
