@@ -74,6 +74,12 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
   }
   new (self) BoundEngine;
   self->engine = std::move(engine);
+  const auto interval = options.experts.idle_look;
+  if (!self->engine->experts() || interval.count() <= 0) return;
+  self->watch.emplace(interval, [self] {
+    const std::unique_lock guard(self->lock, std::try_to_lock);
+    if (guard) self->engine->experts()->adapt();  // else a step does
+  });
 }
 
 nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
@@ -225,6 +231,15 @@ void graph(nb::module_& m) {
           nb::sig("def stream_stats(self) -> dict[str, int]"),
           "Counters of streamed experts since the load (core/experts/options.h); empty if none "
           "are.")
+      .def(
+          "adapt_memory",
+          [](BoundEngine& self) {
+            locked(self, [](Engine& e) {
+              if (e.experts()) e.experts()->adapt();
+            });
+          },
+          "Look at how much memory the system leaves, and give slots of experts back if that is\n"
+          "too little, or take them again. Steps do so ten times a second, an idle engine once.")
       .def(
           "take_warnings",
           [](BoundEngine& self) {

@@ -99,10 +99,9 @@ class Store {
     return experts_[id_of(layer, expert)].state == State::Resident;
   }
 
-  // Lets go of (or takes back) about `bytes` of memory; returns what it came to. Steps do so by
-  // themselves when memory gets short, or comes free again.
-  size_t shrink(size_t bytes);
-  size_t grow(size_t bytes);
+  // Looks at how much memory the system leaves: lets slots go if that is too little, or takes them
+  // back. Layers do so by themselves, ten times a second; for when nothing is computed.
+  void adapt();
 
  private:
   enum class State : uint8_t { Absent, Reading, Raw, Resident };
@@ -161,7 +160,11 @@ class Store {
   void hurry(ExpertId id);
   void idle_begins();
   void start_waiting();
-  void adapt();
+  void adapt_in_time();
+  void shrink(size_t bytes);
+  void grow(size_t bytes);
+  bool retire_slot(Size& size);
+  size_t unbacked_bytes() const;
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);
@@ -203,7 +206,6 @@ class Store {
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   io::Clock::time_point adapted_;
-  size_t given_ = 0;  // bytes that memory pressure has cost
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;

@@ -340,34 +340,4 @@ void Store::warm(const std::function<void(size_t, size_t)>& progress) {
   }
 }
 
-size_t Store::shrink(size_t bytes) {
-  size_t given = 0;
-  while (given < bytes) {
-    // From the size that has most, so that all keep their share.
-    const auto largest =
-        std::max_element(sizes_.begin(), sizes_.end(), [](const Size& a, const Size& b) {
-          return a.shelf.count() * a.shelf.slot_bytes() < b.shelf.count() * b.shelf.slot_bytes();
-        });
-    Shelf& shelf = largest->shelf;
-    if (shelf.free() == 0 || shelf.residents() > shelf.room()) {
-      const uint32_t least = shelf.least([](ExpertId) { return true; });
-      if (least == Shelf::kNone) break;
-      stats_.evictions += !largest->low;
-      drop(shelf.owner(least));
-    }
-    if (shelf.retire(1) == 0) break;
-    given += shelf.slot_bytes();
-  }
-  return given;
-}
-
-size_t Store::grow(size_t bytes) {
-  size_t taken = 0;
-  for (Size& size : sizes_) {
-    const size_t slots = bytes / sizes_.size() / size.shelf.slot_bytes();
-    taken += size.shelf.restore(slots) * size.shelf.slot_bytes();
-  }
-  return taken;
-}
-
 }  // namespace zs::experts
