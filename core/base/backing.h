@@ -28,6 +28,8 @@ class Backing {
 
   // Gives pages to all bytes before `end`; what other threads are at may follow a little later.
   void fill(int thread, size_t end);
+  // Everything before this has been given pages, or is about to be.
+  size_t filled() const { return next_.load(std::memory_order_relaxed) * kBlock; }
   // After filling, by one thread.
   void finish();
 

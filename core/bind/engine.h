@@ -6,8 +6,10 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
+#include "bind/idle_watch.h"
 #include "graph/engine.h"
 
 namespace zs::bind {
@@ -17,6 +19,8 @@ struct BoundEngine {
   std::mutex lock;
   std::unique_ptr<graph::Engine> engine;
   std::atomic<bool> interrupted{false};  // asked of the step under way
+  // Where experts are streamed: memory that others need is theirs while no step runs, too.
+  std::optional<IdleWatch> watch;  // last: ends before what it looks at
 };
 
 // What fn(engine) returns, between steps.

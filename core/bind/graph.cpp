@@ -44,7 +44,8 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
                  size_t context, size_t max_batch, size_t kv_tokens, const std::string& kv,
                  std::optional<std::string> isa, std::optional<nb::callable> progress,
                  std::optional<std::vector<int>> cpus, std::optional<std::vector<int>> nodes,
-                 bool uneven, std::optional<nb::dict> streaming, bool prefix_cache) {
+                 bool uneven, std::optional<nb::dict> streaming, bool prefix_cache,
+                 bool check_records) {
   graph::TapeSpec spec = tape_spec(std::move(tape));
   graph::EngineOptions options = engine_options(threads, context, max_batch, kv_tokens, kv);
   options.isa = isa.value_or("");
@@ -52,6 +53,7 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
   options.nodes = std::move(nodes).value_or(std::vector<int>());
   options.uneven = uneven;
   options.prefix_cache = prefix_cache;
+  options.experts.check_records = check_records;
   if (streaming) read_streaming(*streaming, options);
   if (!options.nodes.empty() && options.nodes.size() != static_cast<size_t>(threads)) {
     throw Error(ErrorKind::InvalidRequest, "nodes has " + std::to_string(options.nodes.size()) +
@@ -72,6 +74,12 @@ void make_engine(BoundEngine* self, std::shared_ptr<gguf::File> file, nb::object
   }
   new (self) BoundEngine;
   self->engine = std::move(engine);
+  const auto interval = options.experts.idle_look;
+  if (!self->engine->experts() || interval.count() <= 0) return;
+  self->watch.emplace(interval, [self] {
+    const std::unique_lock guard(self->lock, std::try_to_lock);
+    if (guard) self->engine->experts()->adapt();  // else a step does
+  });
 }
 
 nb::dict describe_weight(const Engine& engine, const graph::WeightRef& ref) {
@@ -189,6 +197,7 @@ void graph(nb::module_& m) {
            "max_batch"_a = 512, "kv_tokens"_a = 0, "kv_type"_a = "f16", "isa"_a = nb::none(),
            "progress"_a = nb::none(), "cpus"_a = nb::none(), "nodes"_a = nb::none(),
            "uneven"_a = false, "streaming"_a = nb::none(), "prefix_cache"_a = true,
+           "check_records"_a = false,
            nb::sig(
                "def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = "
                "4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | "
@@ -196,7 +205,8 @@ void graph(nb::module_& m) {
                "None, cpus: collections.abc.Sequence[int] | None = None, nodes: "
                "collections.abc.Sequence[int] | None = None, uneven: bool = False, streaming: "
                "dict[str, "
-               "typing.Any] | None = None, prefix_cache: bool = True) -> None"),
+               "typing.Any] | None = None, prefix_cache: bool = True, check_records: bool = "
+               "False) -> None"),
            "Compile a zerostall.tape.Tape over a model file and pack its weights.\n\n"
            "context: positions of one sequence. max_batch: tokens of one step. kv_tokens:\n"
            "positions of all sequences together (0: context). progress(done, total) is called\n"
@@ -205,8 +215,9 @@ void graph(nb::module_& m) {
            "to which its share of every weight is bound; None: memory is the same to all. uneven:\n"
            "some cores are slower, so threads take work as they finish. streaming: experts are\n"
            "read as they are needed (engine/streaming.py lists the keys). prefix_cache: sequences\n"
-           "share full pages of tokens they have in common. Raises ModelFormatError,\n"
-           "UnsupportedModelError, OutOfBudgetError or InvalidRequestError.")
+           "share full pages of tokens they have in common. check_records: compare the checksum\n"
+           "of each record of a converted file. Raises ModelFormatError, UnsupportedModelError,\n"
+           "OutOfBudgetError or InvalidRequestError.")
       .def(
           "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
           "Finish arranging the weights' memory, which steps otherwise do little by little after\n"
@@ -220,6 +231,22 @@ void graph(nb::module_& m) {
           nb::sig("def stream_stats(self) -> dict[str, int]"),
           "Counters of streamed experts since the load (core/experts/options.h); empty if none "
           "are.")
+      .def(
+          "adapt_memory",
+          [](BoundEngine& self) {
+            locked(self, [](Engine& e) {
+              if (e.experts()) e.experts()->adapt();
+            });
+          },
+          "Look at how much memory the system leaves, and give slots of experts back if that is\n"
+          "too little, or take them again. Steps do so ten times a second, an idle engine once.")
+      .def(
+          "take_warnings",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return std::vector<std::string>();
+            return locked(self, [](Engine& e) { return e.experts()->queue().take_warnings(); });
+          },
+          "What the user should know of reading experts, such as a mirror that failed, once.")
       .def_prop_ro(
           "stream_reader",
           [](BoundEngine& self) {

@@ -126,7 +126,7 @@ OwningQueue* open_queue(const Paths& paths, const std::string& kind, unsigned de
                         size_t request_bytes, bool direct, const std::vector<int>& cpus,
                         size_t call_bytes, const std::vector<Paths>& mirrors,
                         unsigned speculative_depth, std::optional<Options> throttle,
-                        std::optional<Options> faults) {
+                        std::optional<Options> faults, const std::vector<uint64_t>& heads) {
   io::QueueOptions options;
   options.reader.paths = texts(paths);
   options.reader.kind = io::reader_kind(kind);
@@ -139,6 +139,7 @@ OwningQueue* open_queue(const Paths& paths, const std::string& kind, unsigned de
   for (const Paths& mirror : mirrors) options.mirrors.push_back(texts(mirror));
   options.request_bytes = request_bytes;
   options.speculative_depth = speculative_depth;
+  options.heads = heads;
   nb::gil_scoped_release release;
   return new OwningQueue(options);
 }
@@ -173,7 +174,7 @@ void queue_states(nb::class_<OwningQueue>& c) {
           },
           "The time by the clock of the reader, which a throttle may simulate.")
       .def(
-          "take_warning", [](OwningQueue& q) { return q.queue().take_warning(); },
+          "take_warnings", [](OwningQueue& q) { return q.queue().take_warnings(); },
           "What the user should know, once; empty if nothing new.");
 }
 
@@ -183,13 +184,15 @@ void io(nb::module_& m) {
   nb::class_<OwningQueue> c(
       m, "ReadQueue",
       "Reads pieces of files, several at once, as the engine does.\n\n"
-      "`mirrors` lists copies of all paths. `throttle` makes reads as slow as a drive of a given\n"
+      "`mirrors` lists copies of all paths, which must agree in the first `heads` bytes of each\n"
+      "and in samples of the rest. `throttle` makes reads as slow as a drive of a given\n"
       "latency_us and bytes_per_second, `faults` makes them fail; both are for tests. Raises\n"
       "StorageError, InvalidRequestError.");
   c.def(nb::new_(&open_queue), "paths"_a, nb::kw_only(), "kind"_a = "auto", "depth"_a = 16,
         "request_bytes"_a = 1 << 20, "direct"_a = true, "cpus"_a = std::vector<int>{},
         "call_bytes"_a = size_t{1} << 30, "mirrors"_a = std::vector<Paths>{},
-        "speculative_depth"_a = 0, "throttle"_a = nb::none(), "faults"_a = nb::none());
+        "speculative_depth"_a = 0, "throttle"_a = nb::none(), "faults"_a = nb::none(),
+        "heads"_a = std::vector<uint64_t>{});
   c.def("read", &OwningQueue::read, "tag"_a, "file"_a, "offset"_a, "bytes"_a,
         "speculative"_a = false,
         "Starts reading; collect() gives the bytes. `offset` is a multiple of 4096. Speculation\n"

@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cerrno>
 #include <string>
 #include <utility>
 #include <vector>
@@ -58,6 +59,11 @@ io::Faults faults_from(const nb::dict& dict) {
   faults.gone_after = options.get("gone_after", faults.gone_after);
   faults.shuffled = options.get<size_t>("shuffled", 0);
   faults.seed = options.get<uint64_t>("seed", 0);
+  io::SystemFaultOptions& system = faults.system;
+  system.failing_enters = options.get<Numbers>("failing_enters", {});
+  system.enter_error = options.get("enter_error", ENXIO);
+  system.answers = options.get<std::vector<int64_t>>("answers", {});
+  system.every = options.get("every", system.every);
   options.refuse_others("faults");
   return faults;
 }

@@ -76,6 +76,9 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.route_margin = from.get("route_margin", experts.route_margin);
   experts.low_copies = from.get("low_copies", experts.low_copies);
   experts.trace = from.get("trace", experts.trace);
+  experts.memory_root = from.get("memory_root", experts.memory_root);
+  experts.idle_look =
+      std::chrono::milliseconds(from.get<int64_t>("idle_look_ms", experts.idle_look.count()));
   experts.profile = from.get("profile", experts.profile);
   options.state_bytes = from.get("record_states", options.state_bytes);
   graph::TrainedGuesses trained;
@@ -142,6 +145,8 @@ nb::dict stats_dict(const experts::Stats& s) {
   d["given"] = s.given;
   d["slots"] = s.slots;
   d["resident"] = s.resident;
+  d["prefetched_bytes"] = s.prefetched_bytes;
+  d["released_bytes"] = s.released_bytes;
   return d;
 }
 

@@ -150,7 +150,12 @@ void topology(nb::module_& m) {
       "path"_a, "root"_a = "/",
       "The NUMA node that the drive of a file hangs on; None if unknown or not local.");
   m.def(
-      "memory_room", [](const std::string& root) { return cpu::MemoryRoom(root).bytes(); },
+      "memory_room",
+      [](const std::string& root) {
+        auto room = cpu::MemoryRoom(root).bytes();
+        if (room) room = std::max<int64_t>(0, *room);
+        return room;
+      },
       "root"_a = "/",
       "Bytes this process can still take: free memory, within its control groups' limits, page\n"
       "cache that can be dropped counted as free. None where the system does not say.");

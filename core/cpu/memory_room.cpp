@@ -1,7 +1,6 @@
 // /proc/meminfo, memory.* of the groups and the pressure files (kernel's accounting/psi).
 #include "cpu/memory_room.h"
 
-#include <algorithm>
 #include <sstream>
 #include <string>
 
@@ -55,7 +54,6 @@ std::optional<int64_t> MemoryRoom::bytes() const {
     limit(room_of(group, "memory.high", "memory.current", "inactive_file"));
     limit(room_of(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"));
   }
-  if (least) least = std::max<int64_t>(0, *least);
   return least;
 }
 

@@ -13,7 +13,8 @@ class MemoryRoom {
   explicit MemoryRoom(const std::filesystem::path& root = "/");
 
   // Bytes: the least of what the machine has available and what each group's limit leaves, page
-  // cache that can be dropped counted as free. Nothing where the system does not say.
+  // cache that can be dropped counted as free. Below 0 where a limit was lowered below what is in
+  // use: so much must go. Nothing where the system does not say.
   std::optional<int64_t> bytes() const;
 
   // Per cent of the last ten seconds in which all tasks of the group (or the machine, where groups

@@ -30,6 +30,10 @@ struct Options {
   int node = -1;               // NUMA node of the drive, where slots are best; -1: no matter
   bool check_records = false;  // compare the checksum of every record that is read
   bool trace = false;          // record every demand
+  // Of the system's files that tell of memory, and how often an idle engine looks at them; 0:
+  // never.
+  std::string memory_root = "/";
+  std::chrono::milliseconds idle_look{1000};
   std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
   // For tests and studies: time is simulated, and the machine's memory is not looked at, so that
   // the same run gives the same Stats.
@@ -57,6 +61,9 @@ struct Stats {
   uint64_t slots = 0;         // experts that fit into memory now
   uint64_t given = 0;         // bytes of slots that memory pressure has taken and not returned
   uint64_t resident = 0;      // experts in memory
+  // Of the page cache, where reads go through it: bytes asked for ahead of their use, and given
+  // back after it.
+  uint64_t prefetched_bytes = 0, released_bytes = 0;
 };
 
 // When a prediction is made: before the experts of the layer before run, or just before the layer

@@ -63,15 +63,21 @@ Fault compare(const uint8_t* record, const Expected& expected, uint64_t expert) 
   return {};
 }
 
+[[noreturn]] void fail_record(const gguf::File& file, const gguf::TensorInfo& tensor,
+                              const std::string& field, const std::string& found,
+                              const std::string& expected) {
+  gguf::fail_format(file.paths()[tensor.shard],
+                    "tensor '" + gguf::printable(tensor.name) + "', " + field, found, expected,
+                    "the file is damaged: convert the model again");
+}
+
 }  // namespace
 
 void check_records(const gguf::File& file, uint32_t stored) {
   const gguf::TensorInfo& tensor = file.stored()[stored];
   const auto fail = [&](const std::string& field, const std::string& found,
                         const std::string& expected) {
-    gguf::fail_format(file.paths()[tensor.shard],
-                      "tensor '" + gguf::printable(tensor.name) + "', " + field, found, expected,
-                      "the file is damaged: convert the model again");
+    fail_record(file, tensor, field, found, expected);
   };
   const auto parts = parts_of(file, stored);
   if (parts.size() != 3) {
@@ -87,6 +93,17 @@ void check_records(const gguf::File& file, uint32_t stored) {
     if (fault.field.empty()) continue;
     fail("record " + std::to_string(expert) + ", " + fault.field, fault.found, fault.expected);
   }
+}
+
+void check_payload(const gguf::File& file, uint32_t stored, uint64_t expert) {
+  const gguf::TensorInfo& tensor = file.stored()[stored];
+  const uint8_t* record = tensor.data + expert * tensor.dims[0];
+  RecordHeader header;
+  std::memcpy(&header, record, sizeof(header));
+  const uint64_t found = xxh3_64(record + sizeof(header), header.payload_bytes);
+  if (found == header.checksum) return;
+  fail_record(file, tensor, "record " + std::to_string(expert) + ", checksum of the payload",
+              std::to_string(found), std::to_string(header.checksum));
 }
 
 std::string fault_of(const uint8_t* record, const Layer& layer, uint32_t expert, bool checksum) {

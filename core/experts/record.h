@@ -33,6 +33,10 @@ inline constexpr uint16_t kInterleavedRows = 1;  // flag
 // Throws ModelFormat naming tensor, expert and field. Reads a page of each record.
 void check_records(const gguf::File& file, uint32_t stored);
 
+// Compares the checksum of a record, whose header has been checked, with that of its payload.
+// Throws ModelFormat.
+void check_payload(const gguf::File& file, uint32_t stored, uint64_t expert);
+
 // What is wrong with a record that was read as `expert` of `layer`; empty if nothing. The payload
 // is only looked at with `checksum`.
 std::string fault_of(const uint8_t* record, const Layer& layer, uint32_t expert, bool checksum);

@@ -26,27 +26,39 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node)
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),
+      memory_of_(count, Memory::None),
+      fresh_end_(static_cast<uint32_t>(count)),
       fill_to_(0) {
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
-  for (size_t i = count; i-- > 0;) free_.push_back(static_cast<uint32_t>(i));
-  fill_to_ = std::min(kSlotsAhead, count) * slot_bytes;
+  fill_to_ = std::min(kSlotsAhead * slot_bytes, fillable());
   filler_ = std::thread([this] { fill(); });
 }
 
+// Whole blocks before the first slot that is retired and was never in use.
+size_t Shelf::fillable() const {
+  return fresh_end_ * slot_bytes_ / Backing::kBlock * Backing::kBlock;
+}
+
 uint32_t Shelf::take(ExpertId id) {
-  if (free_.empty()) return kNone;
-  const uint32_t slot = free_.back();
-  free_.pop_back();
-  owner_[slot] = id;
-  const size_t end = (slot + 1) * slot_bytes_;
-  const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, memory_.size());
-  if (ahead > fill_to_.load(std::memory_order_relaxed)) {
-    fill_to_.store(ahead, std::memory_order_relaxed);
-    fill_to_.notify_one();
+  uint32_t slot = kNone;
+  if (!free_.empty()) {
+    slot = free_.back();
+    free_.pop_back();
+  } else if (fresh_ < fresh_end_) {
+    slot = fresh_++;
+    const size_t end = fresh_ * slot_bytes_;
+    const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, fillable());
+    if (ahead > fill_to_.load(std::memory_order_relaxed)) {
+      fill_to_.store(ahead, std::memory_order_relaxed);
+      fill_to_.notify_one();
+    }
+    backing_.fill(0, std::min(end, fillable()));
   }
-  backing_.fill(0, end);
+  if (slot == kNone) return kNone;
+  owner_[slot] = id;
+  memory_of_[slot] = Memory::Given;
   return slot;
 }
 
@@ -57,12 +69,16 @@ Shelf::~Shelf() {
 }
 
 void Shelf::fill() {
-  for (size_t done = 0;;) {
-    fill_to_.wait(done);
-    const size_t end = fill_to_.load();
-    if (end == kStop) return;
-    backing_.fill(1, end);
-    done = end;
+  for (size_t end = 0;;) {
+    fill_to_.wait(end);
+    for (;;) {
+      const std::lock_guard lock(filling_);
+      end = fill_to_.load();  // lowered when slots are retired
+      if (end == kStop) return;
+      const size_t filled = backing_.filled();
+      if (filled >= end) break;
+      backing_.fill(1, filled + Backing::kBlock);
+    }
   }
 }
 
@@ -84,29 +100,49 @@ void Shelf::hold(uint32_t slot) {
   keys_[slot] = kBusy;
 }
 
-size_t Shelf::retire(size_t slots) {
-  size_t done = 0;
-  while (done < slots && !free_.empty() && usable_ > 2 * shadow_) {
-    const uint32_t slot = free_.back();
-    free_.pop_back();
-    retired_.push_back(slot);
-    --usable_;
-    ++done;
-#if defined(__linux__)
-    madvise(at(slot), slot_bytes_, MADV_DONTNEED);
-#endif
-  }
-  return done;
+size_t Shelf::unbacked() const {
+  const size_t filled = backing_.filled();
+  const auto without = [&](uint32_t slot) {
+    return memory_of_[slot] == Memory::TakenBack ||
+           (memory_of_[slot] == Memory::None && (slot + 1) * slot_bytes_ > filled);
+  };
+  auto slots = static_cast<size_t>(std::count_if(free_.begin(), free_.end(), without));
+  for (uint32_t slot = fresh_; slot < fresh_end_; ++slot) slots += without(slot);
+  return slots * slot_bytes_;
 }
 
-size_t Shelf::restore(size_t slots) {
-  size_t done = 0;
-  for (; done < slots && !retired_.empty(); ++done) {
-    free_.push_back(retired_.back());
-    retired_.pop_back();
-    ++usable_;
+bool Shelf::retire() {
+  if (free() == 0 || !may_retire()) return false;
+  const std::lock_guard lock(filling_);
+  uint32_t slot;
+  if (fresh_ < fresh_end_) {
+    slot = --fresh_end_;
+    fill_to_ = std::min(fill_to_.load(), fillable());
+  } else {
+    slot = free_.back();
+    free_.pop_back();
+    retired_.push_back(slot);
   }
-  return done;
+  memory_of_[slot] = Memory::TakenBack;
+  --usable_;
+#if defined(__linux__)
+  madvise(at(slot), slot_bytes_, MADV_DONTNEED);
+#endif
+  return true;
+}
+
+bool Shelf::restore() {
+  if (!retired_.empty()) {
+    // Behind those that have memory.
+    free_.insert(free_.begin(), retired_.back());
+    retired_.pop_back();
+  } else if (fresh_end_ < owner_.size()) {
+    ++fresh_end_;
+  } else {
+    return false;
+  }
+  ++usable_;
+  return true;
 }
 
 }  // namespace zs::experts

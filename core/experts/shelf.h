@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <limits>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -26,7 +27,9 @@ class Shelf {
   size_t count() const { return usable_; }
   size_t room() const { return usable_ - shadow_; }  // for residents
   size_t residents() const { return residents_; }
-  size_t free() const { return free_.size(); }
+  size_t free() const { return free_.size() + (fresh_end_ - fresh_); }
+  // Bytes of slots in use or to be used for which the system has not given memory yet.
+  size_t unbacked() const;
   uint8_t* at(uint32_t slot) { return memory_.data() + slot * slot_bytes_; }
 
   // A free slot, now owned by `id`; kNone if there is none.
@@ -54,10 +57,12 @@ class Shelf {
   }
   float key(uint32_t slot) const { return keys_[slot]; }
 
-  // Gives the memory of free slots back to the system, or takes such slots into use again.
-  // Returns how many changed.
-  size_t retire(size_t slots);
-  size_t restore(size_t slots);
+  // Gives a free slot back to the system, one that has no memory yet if there is any; or takes
+  // such a slot into use again. False if there is none, or no more than must stay.
+  bool retire();
+  bool restore();
+  bool may_retire() const { return usable_ > 2 * shadow_; }
+  size_t retired_bytes() const { return (owner_.size() - usable_) * slot_bytes_; }
 
  private:
   static constexpr float kBusy = std::numeric_limits<float>::infinity();
@@ -70,10 +75,17 @@ class Shelf {
   std::vector<ExpertId> owner_;
   std::vector<float> keys_;     // of settled slots; others kBusy
   std::vector<bool> resident_;  // of each slot
-  std::vector<uint32_t> free_, retired_;
+  enum class Memory : uint8_t { None, Given, TakenBack };
+  std::vector<Memory> memory_of_;         // each slot; None: it has some as far as backing_ says
+  std::vector<uint32_t> free_, retired_;  // that were in use before
+  // Slots that were never in use; those from fresh_end_ on are retired.
+  uint32_t fresh_ = 0, fresh_end_;
+
+  size_t fillable() const;
   // Pages come from the system at a few GB/s at best, so a thread of its own stays some slots
   // ahead of take(); it sleeps when it is.
   void fill();
+  std::mutex filling_;           // held for each block, and while slots are retired
   std::atomic<size_t> fill_to_;  // bytes; kStop: the thread ends
   std::thread filler_;
 };

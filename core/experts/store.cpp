@@ -1,4 +1,5 @@
-// Demand, arrival and residency; store_reads.cpp has what concerns the drive.
+// Demand, arrival and residency; store_reads.cpp has what concerns the drive, store_memory.cpp what
+// the system's memory leaves.
 #include "experts/store.h"
 
 #include <algorithm>
@@ -18,11 +19,6 @@ constexpr size_t kMostShadow = 64;
 constexpr size_t kExpertsPerLowSlot = 8;
 // A step of more tokens than this is a prompt's: most experts of a layer are wanted.
 constexpr size_t kDecodeTokens = 8;
-// How often memory is looked at, the part of the budget below which its rest is too little, and
-// the part of the time, in per cent, in which everybody waiting for memory is too much.
-constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
-constexpr size_t kLeastRoomPart = 128;
-constexpr double kMostPressure = 20;
 // How often reads are looked at in a layer of the simulated clock.
 constexpr int kPolls = 16;
 
@@ -104,7 +100,8 @@ Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
       queue_(std::move(queue)),
       options_(options),
       scores_(0, options.policy, options.half_life),
-      speculator_(count_) {
+      speculator_(count_),
+      memory_room_(options.memory_root) {
   const std::vector<SizeClass> classes = classify(layers_, low, &size_of_);
   const size_t least = least_bytes(layers_, low), all = bytes_of_all(layers_, low);
   if (options.bytes < least) {
@@ -163,24 +160,6 @@ void Store::next_step(size_t tokens) {
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
   bytes_before_ = bytes;
   ns_before_ = ns;
-  if (options_.pace) return;
-  if (const auto time = now(); time - adapted_ > kAdaptInterval) {
-    adapted_ = time;
-    adapt();
-  }
-}
-
-// The kernel kills before it asks, so some room is always left.
-void Store::adapt() {
-  const auto room = memory_room_.bytes();
-  if (!room) return;
-  const auto least = static_cast<int64_t>(options_.bytes / kLeastRoomPart);
-  const bool pressed = memory_room_.pressure() > kMostPressure;
-  if (*room < least || pressed) {
-    given_ += shrink(static_cast<size_t>(std::max(2 * least - *room, least)));
-  } else if (given_ > 0 && *room > 3 * least) {
-    given_ -= std::min(given_, grow(std::min(given_, static_cast<size_t>(*room - 2 * least))));
-  }
 }
 
 // By the simulated clock; as in a real layer, reads ahead go on meanwhile.
@@ -193,6 +172,7 @@ void Store::pass_layer() {
 
 void Store::begin_layer(size_t layer) {
   if (options_.pace) pass_layer();
+  adapt_in_time();
   speculator_.demand_begins(layer, now(), many_);
   running_ = layer;
   started_ = false;
@@ -378,8 +358,11 @@ void Store::reset() {
 Stats Store::stats() const {
   Stats stats = stats_;
   stats.read_ns = busy_ns();
-  stats.given = given_;
+  const io::CacheCounters cache = queue_->reader().cache_counters();
+  stats.prefetched_bytes = cache.prefetched_bytes;
+  stats.released_bytes = cache.released_bytes;
   for (const Size& size : sizes_) {
+    stats.given += size.shelf.retired_bytes();
     if (size.low) continue;
     stats.slots += size.shelf.count();
     stats.resident += size.shelf.residents();

@@ -101,10 +101,9 @@ class Store {
     return experts_[id_of(layer, expert)].state == State::Resident;
   }
 
-  // Lets go of (or takes back) about `bytes` of memory; returns what it came to. Steps do so by
-  // themselves when memory gets short, or comes free again.
-  size_t shrink(size_t bytes);
-  size_t grow(size_t bytes);
+  // Looks at how much memory the system leaves: lets slots go if that is too little, or takes them
+  // back. Layers do so by themselves, ten times a second; for when nothing is computed.
+  void adapt();
 
  private:
   enum class State : uint8_t { Absent, Reading, Raw, Resident };
@@ -165,11 +164,17 @@ class Store {
   void pass_layer();
   void limit_speculation();
   void start_waiting();
-  void adapt();
+  void adapt_in_time();
+  void shrink(size_t bytes);
+  void grow(size_t bytes);
+  bool retire_slot(Size& size);
+  size_t unbacked_bytes() const;
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);
   size_t parts_of(ExpertId id) const { return layers_[layer_of(id)].record ? 1 : Layer::kParts; }
+  bool of_mirror(const io::Finished& finished, const std::string& fault);
+  std::string record_name(ExpertId id) const;
   Error damaged(ExpertId id, const std::string& fault) const;
   void waste(ExpertId id);
   void drop(ExpertId id);
@@ -206,7 +211,6 @@ class Store {
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   io::Clock::time_point adapted_;
-  size_t given_ = 0;  // bytes that memory pressure has cost
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;

@@ -179,6 +179,7 @@ void Store::take_finished(std::chrono::microseconds timeout) {
       const std::string fault =
           fault_of(size_of(id).shelf.at(expert.slot), layer, number, options_.check_records);
       expert.failed = !fault.empty();
+      if (expert.failed && of_mirror(finished, fault)) continue;
       if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
     }
     arrived(id, failure.has_value());
@@ -186,14 +187,37 @@ void Store::take_finished(std::chrono::microseconds timeout) {
   if (failure) throw *failure;
 }
 
+// A record that is damaged in a mirror is read from the model itself, as is all that follows. False
+// if it came from there.
+bool Store::of_mirror(const io::Finished& finished, const std::string& fault) {
+  constexpr uint64_t kPrimary = 1;
+  if ((finished.copies & ~kPrimary) == 0) return false;
+  const ExpertId id = finished.tag / kTagParts;
+  Expert& expert = experts_[id];
+  queue_->distrust(finished.copies, record_name(id) + ", " + fault);
+  io::Record read = read_of(id, 0);
+  read.primary = true;
+  read.speculative = false;
+  queue_->read(read);
+  expert.parts_left = 1;
+  expert.failed = false;
+  expert.bytes += static_cast<uint32_t>(read.bytes);
+  stats_.bytes_read += read.bytes;
+  if (is_low(id)) stats_.low_bytes += read.bytes;
+  return true;
+}
+
+std::string Store::record_name(ExpertId id) const {
+  const Layer& layer = layers_[layer_of(id)];
+  const size_t number = id - first_[layer_of(id)];
+  return std::string(is_low(id) ? "low copy" : "record") + " of expert " + std::to_string(number) +
+         " at byte " + std::to_string(layer.offset + number * layer.slot_bytes);
+}
+
 Error Store::damaged(ExpertId id, const std::string& fault) const {
-  const size_t layer = layer_of(id);
-  const size_t number = id - first_[layer];
-  return Error(ErrorKind::ModelFormat,
-               queue_->path(layers_[layer].file) + ": " + (is_low(id) ? "low copy" : "record") +
-                   " of expert " + std::to_string(number) + " at byte " +
-                   std::to_string(layers_[layer].offset + number * layers_[layer].slot_bytes) +
-                   ", " + fault + "; the file is damaged: convert the model again");
+  return Error(ErrorKind::ModelFormat, queue_->path(layers_[layer_of(id)].file) + ": " +
+                                           record_name(id) + ", " + fault +
+                                           "; the file is damaged: convert the model again");
 }
 
 void Store::arrived(ExpertId id, bool step_fails) {
@@ -325,36 +349,6 @@ void Store::warm(const std::function<void(size_t, size_t)>& progress) {
       return true;
     });
   }
-}
-
-size_t Store::shrink(size_t bytes) {
-  size_t given = 0;
-  while (given < bytes) {
-    // From the size that has most, so that all keep their share.
-    const auto largest =
-        std::max_element(sizes_.begin(), sizes_.end(), [](const Size& a, const Size& b) {
-          return a.shelf.count() * a.shelf.slot_bytes() < b.shelf.count() * b.shelf.slot_bytes();
-        });
-    Shelf& shelf = largest->shelf;
-    if (shelf.free() == 0 || shelf.residents() > shelf.room()) {
-      const uint32_t least = shelf.least([](ExpertId) { return true; });
-      if (least == Shelf::kNone) break;
-      stats_.evictions += !largest->low;
-      drop(shelf.owner(least));
-    }
-    if (shelf.retire(1) == 0) break;
-    given += shelf.slot_bytes();
-  }
-  return given;
-}
-
-size_t Store::grow(size_t bytes) {
-  size_t taken = 0;
-  for (Size& size : sizes_) {
-    const size_t slots = bytes / sizes_.size() / size.shelf.slot_bytes();
-    taken += size.shelf.restore(slots) * size.shelf.slot_bytes();
-  }
-  return taken;
 }
 
 }  // namespace zs::experts

@@ -37,6 +37,16 @@ bool many_nodes(const EngineOptions& options) {
   return std::any_of(nodes.begin(), nodes.end(), [&](int node) { return node != nodes[0]; });
 }
 
+// Of each file what lies before its first tensor.
+std::vector<uint64_t> heads_of(const gguf::File& file) {
+  std::vector<uint64_t> heads(file.paths().size(), 0);
+  for (const auto& tensor : file.container_version() ? file.stored() : file.tensors()) {
+    uint64_t& head = heads[static_cast<size_t>(tensor.shard)];
+    head = head == 0 ? tensor.offset : std::min(head, tensor.offset);
+  }
+  return heads;
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const EngineOptions& options,
@@ -61,6 +71,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
     io::QueueOptions reads = options.reads;
     reads.reader.paths = program_.file().paths();
     reads.requests_per_record = kRequestsPerExpert;
+    reads.heads = heads_of(program_.file());
     experts_ = std::make_unique<experts::Store>(
         program_.weights().expert_layers(), program_.weights().low_layers(),
         std::make_unique<io::ReadQueue>(reads), options.experts);
@@ -72,6 +83,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   const auto& nodes = options.nodes;
   program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
                           experts_ ? &experts_->queue() : nullptr, progress);
+  if (options.experts.check_records) program_.weights().check_records(pool_);
   if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
 }
 

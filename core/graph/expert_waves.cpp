@@ -18,6 +18,7 @@ constexpr uint32_t kCountersPerWave = 2;
 
 struct ExpertWaves::Wave {
   size_t done, count;  // groups computed, and in this wave after them
+  bool last;           // nothing follows: all is done, or the step given up
   std::array<experts::Store::Arrival, kMostInWave> arrivals;
 };
 
@@ -108,8 +109,11 @@ void ExpertWaves::run(Worker& worker, const GatedFfn& ffn, const float* x,
       });
       for (uint32_t c = 0; c < kCountersPerWave; ++c) worker.step.counters[counters + c] = 0;
     }
+    // Thread 0 may give the step up before others have come to ask: they ask for what it said
+    // before the barrier, so that all take the same way.
+    if (worker.thread == 0) wave.last = worker.step.given_up || wave.count == 0;
     worker.barrier();
-    if (worker.step.given_up || wave.count == 0) return;
+    if (wave.last) return;
     worker.counters_used = counters;
     // While this thread asks for what is missing, the others begin with what is there.
     if (first && worker.thread == 0) worker.step.guard([&] { worker.step.experts->start(); });

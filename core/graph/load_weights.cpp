@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "cpu/node_memory.h"
@@ -199,6 +200,31 @@ void WeightStore::read_stored(io::ReadQueue& queue,
     }
     progress(done, packed_bytes());
   }
+}
+
+void WeightStore::check_records(ThreadPool& pool) const {
+  std::vector<std::pair<uint32_t, uint64_t>> records;
+  for (const uint32_t index : stored_) {
+    const gguf::TensorInfo& tensor = file_->stored()[index];
+    for (uint64_t i = 0; tensor.n_dims == 2 && i < tensor.dims[1]; ++i) {
+      records.emplace_back(index, i);
+    }
+  }
+  std::atomic<size_t> next{0};
+  std::mutex lock;
+  std::exception_ptr failure;
+  pool.run([&](int) {
+    for (size_t i = 0; (i = next.fetch_add(1)) < records.size();) {
+      try {
+        experts::check_payload(*file_, records[i].first, records[i].second);
+      } catch (...) {
+        const std::lock_guard guard(lock);
+        failure = std::current_exception();
+        next.store(records.size());
+      }
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
 }
 
 void WeightStore::pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {

@@ -112,6 +112,9 @@ class WeightStore {
   // `queue`, where experts are streamed, reads what lies packed in the file past the page cache.
   void load(ThreadPool& pool, const std::vector<int>& nodes, io::ReadQueue* queue,
             const std::function<void(size_t, size_t)>& progress);
+  // Compares the checksums of all records that were loaded; those of experts that are streamed are
+  // compared as they are read. Throws ModelFormat.
+  void check_records(ThreadPool& pool) const;
   // The pages of what was packed; after load().
   Backing& backing() { return *backing_; }
   // Bytes of matrices that were put on each node; none where memory is the same to all.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/reader.h"
+#include "io/system_faults.h"
 
 namespace zs::io {
 
@@ -25,6 +26,7 @@ struct Faults {
   // Results are held until there are that many, or all, and come in an order of chance.
   size_t shuffled = 0;
   uint64_t seed = 0;
+  SystemFaultOptions system;  // below the reader; not of mmap
 };
 
 class FaultyReader final : public Reader {

@@ -43,9 +43,12 @@ class Mirrors {
 };
 
 // The paths of all copies, one copy after the other, as Mirrors counts them. Throws
-// InvalidRequest if a mirror has not a file for each of `paths`, Storage if one is of another
-// size or differs at the begin or the end.
+// InvalidRequest if a mirror has not a file for each of `paths`, Storage if one cannot be read, is
+// of another size or differs: in the first `heads` bytes of the file (those before its first
+// tensor; one number for each of `paths`, or none) or in samples spread over it. All of it is not
+// compared, which would take minutes.
 std::vector<std::string> all_copies(const std::vector<std::string>& paths,
-                                    const std::vector<std::vector<std::string>>& mirrors);
+                                    const std::vector<std::vector<std::string>>& mirrors,
+                                    const std::vector<uint64_t>& heads);
 
 }  // namespace zs::io

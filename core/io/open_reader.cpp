@@ -37,6 +37,7 @@ void check(const ReaderOptions& options) {
            std::to_string(kMostDepth));
   }
   if (options.throttle && options.throttle->drives.empty()) refuse("throttle lists no drive");
+  if (options.faults && options.faults->system.every == 0) refuse("faults: every is 0");
   if (options.call_bytes == 0 || options.call_bytes % kReadAlign != 0) {
     refuse("call_bytes is no multiple of " + std::to_string(kReadAlign));
   }
@@ -49,17 +50,22 @@ OpenedReader open_back_end(const ReaderOptions& o) {
   SourceFiles files(o.paths, o.direct);
   // Linux's own limit is a page less than 2 GiB.
   const size_t call_bytes = std::min(o.call_bytes, size_t{1} << 30);
+  std::shared_ptr<SystemFaults> faults;
+  if (o.faults && o.faults->system.any()) faults = std::make_shared<SystemFaults>(o.faults->system);
   std::string why;
   if (o.kind != ReaderKind::Pread) {
     int error = 0;
     if (auto ring = Uring::create(o.depth, &error)) {
       if (!o.cpus.empty()) ring->bind_kernel_threads(o.cpus);
-      return {std::make_unique<UringReader>(std::move(ring), std::move(files), o.depth, call_bytes),
+      if (faults) ring->set_fault([faults] { return faults->enter(); });
+      return {std::make_unique<UringReader>(std::move(ring), std::move(files), o.depth, call_bytes,
+                                            faults),
               ""};
     }
     why = refusal(error) + ": reading with pread";
   }
-  return {std::make_unique<PreadReader>(std::move(files), o.depth, o.cpus, call_bytes), why};
+  return {std::make_unique<PreadReader>(std::move(files), o.depth, o.cpus, call_bytes, faults),
+          why};
 }
 
 }  // namespace

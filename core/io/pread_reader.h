@@ -3,19 +3,22 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <vector>
 
 #include "io/read_threads.h"
 #include "io/reader.h"
 #include "io/source_files.h"
+#include "io/system_faults.h"
 
 namespace zs::io {
 
 class PreadReader final : public Reader {
  public:
   // `cpus`: where the threads may run; empty: anywhere. `call_bytes`: the most that one system
-  // call asks for. Throws InvalidRequest.
-  PreadReader(SourceFiles files, unsigned depth, const std::vector<int>& cpus, size_t call_bytes);
+  // call asks for. `faults`: for tests, or nullptr. Throws InvalidRequest.
+  PreadReader(SourceFiles files, unsigned depth, const std::vector<int>& cpus, size_t call_bytes,
+              std::shared_ptr<SystemFaults> faults);
 
   const char* name() const override { return "pread"; }
   bool direct() const override { return files_.all_direct(); }
@@ -31,6 +34,7 @@ class PreadReader final : public Reader {
 
   SourceFiles files_;
   size_t call_bytes_;
+  std::shared_ptr<SystemFaults> faults_;
   std::atomic<uint64_t> released_bytes_{0};
   ReadThreads threads_;  // last: ends before what it uses
 };

@@ -14,12 +14,13 @@ namespace zs::io {
 namespace {
 
 constexpr unsigned kAttempts = 3;
-constexpr size_t kResults = 64;  // taken from the reader at once
+constexpr size_t kResults = 64;    // taken from the reader at once
+constexpr uint32_t kMostBit = 63;  // of Finished::copies: more copies share it
 constexpr size_t kLeastRequest = size_t{256} << 10;
 
 ReaderOptions with_copies(const QueueOptions& options) {
   ReaderOptions reader = options.reader;
-  reader.paths = all_copies(reader.paths, options.mirrors);
+  reader.paths = all_copies(reader.paths, options.mirrors, options.heads);
   return reader;
 }
 
@@ -93,7 +94,7 @@ void ReadQueue::issue(uint32_t slot) {
   piece.begin = state.next;
   piece.bytes = std::min(state.piece_bytes, state.record.bytes - state.next);
   piece.needed = std::min(piece.bytes, state.record.needed - state.next);
-  piece.copy = static_cast<uint32_t>(mirrors_.choose(piece.bytes));
+  piece.copy = state.record.primary ? 0 : static_cast<uint32_t>(mirrors_.choose(piece.bytes));
   state.next += piece.bytes;
   ++state.open;
   send(number);
@@ -212,6 +213,7 @@ void ReadQueue::take(const ReadResult& result) {
   mirrors_.end(piece.copy, piece.bytes, result.error == 0, counted_);
   if (result.error == 0) {
     counters_.bytes_read += piece.bytes;
+    states_[piece.state].result.copies |= uint64_t{1} << std::min(piece.copy, kMostBit);
   } else if (retry(result.tag, result.error)) {
     return;
   }
@@ -224,9 +226,12 @@ void ReadQueue::take(const ReadResult& result) {
 
 bool ReadQueue::retry(uint32_t number, int error) {
   Piece& piece = pieces_[number];
-  if (piece.copy != 0 && mirrors_.give_up(piece.copy)) warn(piece.copy, error);
-  if (states_[piece.state].result.error != 0 || piece.attempts >= kAttempts) return false;
-  piece.copy = static_cast<uint32_t>(mirrors_.after_failure(piece.copy, piece.attempts));
+  if (piece.copy != 0) leave(piece.copy, std::generic_category().message(error));
+  const State& state = states_[piece.state];
+  if (state.result.error != 0 || piece.attempts >= kAttempts) return false;
+  if (!state.record.primary) {
+    piece.copy = static_cast<uint32_t>(mirrors_.after_failure(piece.copy, piece.attempts));
+  }
   ++counters_.retries;
   send(number);
   return true;
@@ -263,14 +268,16 @@ Error ReadQueue::failure(const Finished& finished) const {
                where + std::generic_category().message(finished.error) + "; check the drive");
 }
 
-void ReadQueue::warn(size_t mirror, int error) {
-  if (!warning_.empty()) warning_ += "\n";
-  warning_ += path(mirror * files_) + ": the mirror failed (" +
-              std::generic_category().message(error) + "); reading goes on without it";
+void ReadQueue::leave(size_t mirror, const std::string& why) {
+  if (!mirrors_.give_up(mirror)) return;
+  warnings_.push_back(path(mirror * files_) + ": the mirror failed (" + why +
+                      "); reading goes on without it");
 }
 
-std::string ReadQueue::take_warning() {
-  return std::exchange(warning_, {});
+void ReadQueue::distrust(uint64_t copies, const std::string& why) {
+  for (uint32_t i = 1; i < mirrors_.size(); ++i) {
+    if (copies >> std::min(i, kMostBit) & 1) leave(i, why);
+  }
 }
 
 void ReadQueue::count_time() {

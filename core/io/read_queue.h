@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -23,7 +24,8 @@ namespace zs::io {
 struct QueueOptions {
   ReaderOptions reader;                           // with the paths of the model's files
   std::vector<std::vector<std::string>> mirrors;  // copies of all of them, on other drives
-  size_t request_bytes = size_t{1} << 20;         // at most; a multiple of kReadAlign
+  std::vector<uint64_t> heads;  // bytes of each file that mirrors must have, see all_copies()
+  size_t request_bytes = size_t{1} << 20;  // at most; a multiple of kReadAlign
   // A record is read in so many, if they need not be shorter than 256 KiB.
   size_t requests_per_record = 1;
   // Speculation waits until fewer requests than this are under way; 0: the reader's depth.
@@ -38,6 +40,7 @@ struct Record {
   size_t needed = 0;       // 1..bytes; what follows may be left out or lie behind the file's end
   uint8_t* out = nullptr;  // lives until the record is collected, or the queue is gone
   bool speculative = false;
+  bool primary = false;  // never from a mirror
 };
 
 struct Finished {
@@ -47,6 +50,7 @@ struct Finished {
   uint32_t file = 0;  // also counts the files of mirrors
   uint64_t offset = 0;
   size_t bytes = 0;
+  uint64_t copies = 0;  // a bit for each copy that gave bytes, counted as by Mirrors
 };
 
 struct QueueCounters {
@@ -110,8 +114,10 @@ class ReadQueue {
   Reader& reader() const { return *reader_; }
   // Why the reader is not what was asked for, or empty.
   const std::string& why() const { return why_; }
+  // Reads nothing more from the mirrors among these copies, because of what they gave.
+  void distrust(uint64_t copies, const std::string& why);
   // What the user should know, such as a mirror that failed; empty if nothing new.
-  std::string take_warning();
+  std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
 
  private:
   struct State {
@@ -140,14 +146,15 @@ class ReadQueue {
   void take(const ReadResult& result);
   void fail(uint32_t state, const Piece& piece, int error);
   bool retry(uint32_t piece, int error);
-  void warn(size_t mirror, int error);
+  void leave(size_t mirror, const std::string& why);
   void count_time();
 
   std::vector<std::string> paths_;  // of all copies
   size_t files_;                    // of one copy
   Mirrors mirrors_;
   std::unique_ptr<Reader> reader_;
-  std::string why_, warning_;
+  std::string why_;
+  std::vector<std::string> warnings_;
   size_t request_bytes_, requests_per_record_, speculative_depth_;
   size_t speculative_bytes_ = std::numeric_limits<size_t>::max();
   std::exception_ptr polled_;  // what poll() met

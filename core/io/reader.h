@@ -48,7 +48,7 @@ class Reader {
   virtual bool direct() const = 0;
 
   // Starts reads and returns; they finish in any order, each exactly once. Reads beyond the
-  // depth of the back end wait inside it, in order.
+  // depth of the back end wait inside it, in order. What fails here, reap() reports.
   virtual void submit(std::span<const Read> reads) = 0;
 
   // Takes finished reads, at most results.size(). If there are none it waits for one, at most

@@ -82,6 +82,7 @@ struct Uring::Rings {
   unsigned unsubmitted() const { return *sq_tail - load(sq_head); }
 
   int enter(unsigned wanted, unsigned flags, const void* argument, size_t bytes) {
+    if (const int error = fault ? fault() : 0) return error;
     const long count =
         syscall(__NR_io_uring_enter, file, unsubmitted(), wanted, flags, argument, bytes);
     return count < 0 ? errno : 0;
@@ -95,6 +96,7 @@ struct Uring::Rings {
   unsigned sq_mask = 0, cq_mask = 0, size = 0;
   io_uring_cqe* completions = nullptr;
   bool ext_arg = false;
+  std::function<int()> fault;
 };
 
 Uring::Uring(std::unique_ptr<Rings> rings) : rings_(std::move(rings)) {}
@@ -123,6 +125,10 @@ void Uring::bind_kernel_threads(std::span<const int> cpus) {
   }
   syscall(__NR_io_uring_register, rings_->file, kRegisterWorkerCpus, mask,
           static_cast<unsigned>(sizeof(mask)));
+}
+
+void Uring::set_fault(std::function<int()> fault) {
+  rings_->fault = std::move(fault);
 }
 
 bool Uring::push(const Request& request) {
@@ -196,6 +202,7 @@ bool Uring::register_files(std::span<const int>) {
   return false;
 }
 void Uring::bind_kernel_threads(std::span<const int>) {}
+void Uring::set_fault(std::function<int()>) {}
 bool Uring::push(const Request&) {
   return false;
 }

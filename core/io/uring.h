@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -39,6 +40,9 @@ class Uring {
   // Where the kernel's own threads run, which do what cannot be started without waiting. Advice
   // only.
   void bind_kernel_threads(std::span<const int> cpus);
+
+  // For tests: asked before each call that submits or waits, for an errno to fail with, or 0.
+  void set_fault(std::function<int()> fault);
 
   // Queues a request; false if the queue is full.
   bool push(const Request& request);

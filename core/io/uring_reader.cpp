@@ -27,8 +27,12 @@ void check(int error) {
 }  // namespace
 
 UringReader::UringReader(std::unique_ptr<Uring> ring, SourceFiles files, unsigned depth,
-                         size_t call_bytes)
-    : ring_(std::move(ring)), files_(std::move(files)), call_bytes_(call_bytes), slots_(depth) {
+                         size_t call_bytes, std::shared_ptr<SystemFaults> faults)
+    : ring_(std::move(ring)),
+      files_(std::move(files)),
+      call_bytes_(call_bytes),
+      faults_(std::move(faults)),
+      slots_(depth) {
   registered_ = ring_->register_files(files_.descriptors());
   for (unsigned i = depth; i-- > 0;) free_.push_back(i);
 }
@@ -58,7 +62,7 @@ void UringReader::push(uint32_t slot) {
   assert(pushed);  // there is an entry for each slot
 }
 
-void UringReader::start() {
+int UringReader::start() {
   while (!free_.empty() && !waiting_.empty()) {
     const uint32_t slot = free_.back();
     free_.pop_back();
@@ -67,14 +71,15 @@ void UringReader::start() {
   }
   while (ring_->pending()) {
     const int error = ring_->submit();
-    check(error);
-    if (error == EAGAIN || error == EBUSY) return;  // the next call submits again
+    if (error == 0 || error == EINTR) continue;
+    return passes(error) ? 0 : error;  // the next call submits again
   }
+  return 0;
 }
 
 void UringReader::submit(std::span<const Read> reads) {
   for (const Read& read : reads) waiting_.push(read);
-  start();
+  start();  // if it fails, reap() fails likewise
 }
 
 size_t UringReader::take(std::span<ReadResult> results) {
@@ -83,7 +88,9 @@ size_t UringReader::take(std::span<ReadResult> results) {
   while (taken < results.size() && ring_->pop(&completion)) {
     const auto slot = static_cast<uint32_t>(completion.data);
     Progress& progress = slots_[slot];
-    if (!progress.take(completion.result)) {
+    const int64_t result =
+        faults_ ? faults_->answer(completion.result, progress.out()) : completion.result;
+    if (!progress.take(result)) {
       push(slot);
       continue;
     }
@@ -92,21 +99,26 @@ size_t UringReader::take(std::span<ReadResult> results) {
     released_bytes_ += files_.release(read.file, read.offset, read.bytes);
     free_.push_back(slot);
   }
-  start();
+  error_ = start();
   return taken;
 }
 
 size_t UringReader::reap(std::span<ReadResult> results, std::chrono::microseconds timeout) {
+  // What has come is handed out whatever fails: it would be lost, and waited for without end. The
+  // next call fails.
   size_t taken = take(results);
+  if (taken == 0) check(error_);
   if (taken != 0 || timeout.count() <= 0 || results.empty()) return taken;
   const Clock::time_point deadline = Clock::now() + timeout;
   while (taken == 0 && under_way() != 0) {
     const Clock::duration left = deadline - Clock::now();
     if (left.count() <= 0) break;
     const int error = ring_->wait(left);
-    check(error);
     if (error == EAGAIN || error == EBUSY) std::this_thread::yield();
     taken = take(results);
+    if (taken != 0) break;
+    check(error);
+    check(error_);
   }
   return taken;
 }

@@ -15,14 +15,17 @@
 #include "io/progress.h"
 #include "io/reader.h"
 #include "io/source_files.h"
+#include "io/system_faults.h"
 #include "io/uring.h"
 
 namespace zs::io {
 
 class UringReader final : public Reader {
  public:
-  // `call_bytes`: the most that one request to the system asks for.
-  UringReader(std::unique_ptr<Uring> ring, SourceFiles files, unsigned depth, size_t call_bytes);
+  // `call_bytes`: the most that one request to the system asks for. `faults`: for tests, or
+  // nullptr.
+  UringReader(std::unique_ptr<Uring> ring, SourceFiles files, unsigned depth, size_t call_bytes,
+              std::shared_ptr<SystemFaults> faults);
   ~UringReader() override;
 
   const char* name() const override { return "uring"; }
@@ -35,14 +38,16 @@ class UringReader final : public Reader {
  private:
   size_t under_way() const { return slots_.size() - free_.size(); }
   void push(uint32_t slot);
-  // Gives waiting reads to the kernel as far as the depth allows.
-  void start();
+  // Gives waiting reads to the kernel as far as the depth allows. An errno or 0.
+  int start();
   size_t take(std::span<ReadResult> results);
 
   std::unique_ptr<Uring> ring_;
   SourceFiles files_;
   size_t call_bytes_;
+  std::shared_ptr<SystemFaults> faults_;
   bool registered_;
+  int error_ = 0;  // of the last start()
   std::vector<Progress> slots_;
   std::vector<uint32_t> free_;
   Fifo<Read> waiting_;

@@ -225,7 +225,7 @@ class Engine:
     A loaded model: packed weights, KV cache and threads. Steps from several Python threads take turns.
     """
 
-    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False, streaming: dict[str, Any] | None = None, prefix_cache: bool = True) -> None:
+    def __init__(self, file: GgufFile, tape: object, threads: int = 1, context: int = 4096, max_batch: int = 512, kv_tokens: int = 0, kv_type: str = 'f16', isa: str | None = None, progress: Callable[[int, int], object] | None = None, cpus: Sequence[int] | None = None, nodes: Sequence[int] | None = None, uneven: bool = False, streaming: dict[str, Any] | None = None, prefix_cache: bool = True, check_records: bool = False) -> None:
         """
         Compile a zerostall.tape.Tape over a model file and pack its weights.
 
@@ -236,8 +236,9 @@ class Engine:
         to which its share of every weight is bound; None: memory is the same to all. uneven:
         some cores are slower, so threads take work as they finish. streaming: experts are
         read as they are needed (engine/streaming.py lists the keys). prefix_cache: sequences
-        share full pages of tokens they have in common. Raises ModelFormatError,
-        UnsupportedModelError, OutOfBudgetError or InvalidRequestError.
+        share full pages of tokens they have in common. check_records: compare the checksum
+        of each record of a converted file. Raises ModelFormatError, UnsupportedModelError,
+        OutOfBudgetError or InvalidRequestError.
         """
 
     def settle(self) -> None:
@@ -249,6 +250,17 @@ class Engine:
     def stream_stats(self) -> dict[str, int]:
         """
         Counters of streamed experts since the load (core/experts/options.h); empty if none are.
+        """
+
+    def adapt_memory(self) -> None:
+        """
+        Look at how much memory the system leaves, and give slots of experts back if that is
+        too little, or take them again. Steps do so ten times a second, an idle engine once.
+        """
+
+    def take_warnings(self) -> list[str]:
+        """
+        What the user should know of reading experts, such as a mirror that failed, once.
         """
 
     @property
@@ -664,12 +676,13 @@ class ReadQueue:
     """
     Reads pieces of files, several at once, as the engine does.
 
-    `mirrors` lists copies of all paths. `throttle` makes reads as slow as a drive of a given
+    `mirrors` lists copies of all paths, which must agree in the first `heads` bytes of each
+    and in samples of the rest. `throttle` makes reads as slow as a drive of a given
     latency_us and bytes_per_second, `faults` makes them fail; both are for tests. Raises
     StorageError, InvalidRequestError.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, kind: str = 'auto', depth: int = 16, request_bytes: int = 1048576, direct: bool = True, cpus: Sequence[int] = [], call_bytes: int = 1073741824, mirrors: Sequence[Sequence[str | os.PathLike[str]]] = [], speculative_depth: int = 0, throttle: dict[str, Any] | None = None, faults: dict[str, Any] | None = None) -> None: ...
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], *, kind: str = 'auto', depth: int = 16, request_bytes: int = 1048576, direct: bool = True, cpus: Sequence[int] = [], call_bytes: int = 1073741824, mirrors: Sequence[Sequence[str | os.PathLike[str]]] = [], speculative_depth: int = 0, throttle: dict[str, Any] | None = None, faults: dict[str, Any] | None = None, heads: Sequence[int] = []) -> None: ...
 
     def read(self, tag: int, file: int, offset: int, bytes: int, speculative: bool = False) -> None:
         """
@@ -735,7 +748,7 @@ class ReadQueue:
     def now_us(self) -> float:
         """The time by the clock of the reader, which a throttle may simulate."""
 
-    def take_warning(self) -> str:
+    def take_warnings(self) -> list[str]:
         """What the user should know, once; empty if nothing new."""
 
 def probe_drive(path: str | os.PathLike[str], seconds: float = 0.5) -> dict[str, Any]:

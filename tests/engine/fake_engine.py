@@ -36,6 +36,9 @@ class FakeEngine:
     def stream_stats(self) -> dict[str, int]:
         return {}
 
+    def take_warnings(self) -> list[str]:
+        return []
+
     def expert_scores(self) -> list[float]:
         return []
 

@@ -19,6 +19,14 @@ MANY = Shape(
     used=8,
     expert_hidden=256,
 )
+# The same with fewer experts: one of all combinations is quick.
+WIDE = Shape(
+    *("wide", "qwen3moe", 2, 256, 4, 2, 64, 0, 256, 512),
+    query_key_norm="head",
+    experts=32,
+    used=8,
+    expert_hidden=256,
+)
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +52,17 @@ def low(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def either(request: pytest.FixtureRequest) -> Model:
     """The built-in model, as it is and converted."""
     return request.getfixturevalue("nano" if request.param == "plain" else "converted")
+
+
+@pytest.fixture(scope="session", params=["plain", "converted"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """32 experts of two sizes, of which 8 are used."""
+    path = tmp_path_factory.mktemp("wide") / "wide.gguf"
+    write_model(path, "wide", WIDE)
+    if request.param == "converted":
+        convert(path, path.with_name("converted.gguf"))
+        path = path.with_name("converted.gguf")
+    return Model(path)
 
 
 @pytest.fixture(scope="session", params=["plain", "converted"])

@@ -73,6 +73,44 @@ def test_128_experts_of_two_sizes_change_no_bit(many: Model, budget: int, chunk:
     check_counters(engine)
 
 
+POLICIES = ("lrfu", "lru", "lfu")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("io", BACK_ENDS)
+def test_every_back_end_policy_budget_and_speculation_together_change_no_bit(
+    wide: Model, io: str, policy: str
+) -> None:
+    """A small one of the shape of Qwen3-30B-A3B: 32 experts of width 256, of which 8 are used."""
+    ids = wide.ids(20, seed=POLICIES.index(policy))
+    expected = wide.expected(ids)
+    for budget in wide.budgets():
+        for speculate in (True, False):
+            engine = wide.engine(bytes=budget, io=io, policy=policy, speculate=speculate)
+            for chunk in (1, 20):
+                assert np.array_equal(logits(engine, ids, chunk), expected)
+            stats = check_counters(engine)
+            assert stats["misses"] > 0
+            assert (stats["evictions"] > 0) == (budget < wide.all)
+            assert speculate or stats["speculated"] == 0
+
+
+@pytest.mark.parametrize("io", BACK_ENDS)
+def test_the_page_cache_is_told_of_what_goes_through_it(converted: Model, io: str) -> None:
+    engine = converted.engine(bytes=converted.least, io=io, direct=True)
+    logits(engine, converted.ids(12), 3)
+    stats = check_counters(engine)
+    if io == "mmap":
+        # All that is read, the weights at load too.
+        assert stats["prefetched_bytes"] == stats["released_bytes"] > stats["bytes_read"] > 0
+    elif engine.stream_reader["direct"]:
+        assert stats["prefetched_bytes"] == stats["released_bytes"] == 0
+    through = converted.engine(bytes=converted.least, io="pread", direct=False)
+    logits(through, converted.ids(12), 3)
+    stats = check_counters(through)
+    assert stats["prefetched_bytes"] == 0 and stats["released_bytes"] > stats["bytes_read"]
+
+
 def test_a_mirror_changes_no_bit(converted: Model, tmp_path) -> None:
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(converted.path.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,20 @@ def test_reads_that_fail_once_are_repeated_unnoticed(either: Model) -> None:
     engine = either.engine(**options, faults={"failing_reads": range(loaded, loaded + 400, 7)})
     ids = either.ids(20, seed=3)
     assert np.array_equal(logits(engine, ids, 2), either.expected(ids))
+
+
+@pytest.mark.parametrize("io", ["uring", "pread"])
+@pytest.mark.parametrize("direct", [True, False])
+def test_reads_that_are_cut_short_or_interrupted_change_no_bit(
+    either: Model, io: str, direct: bool
+) -> None:
+    short = [4096, 1, 12288, 4095, -errno.EINTR, -errno.EAGAIN, 8193, -errno.ECANCELED]
+    for every in (1, 2):
+        faults = {"answers": short, "every": every}
+        engine = either.engine(bytes=either.least, io=io, direct=direct, faults=faults)
+        ids = either.ids(20, seed=9)
+        assert np.array_equal(logits(engine, ids, 4), either.expected(ids))
+        check_counters(engine)
 
 
 def test_a_place_that_never_reads_fails_only_what_needs_it(either: Model) -> None:

@@ -17,6 +17,8 @@ from zerostall.lab.shapes import Shape
 from zerostall.lab.synth import write_model
 
 LIMIT = 180 << 20
+LOWERED = 140 << 20
+STEP = 3 << 20  # less than what the engine keeps free
 LARGE = Shape(
     *("large", "qwen3moe", 4, 512, 4, 2, 64, 0, 512, 512),
     query_key_norm="head",
@@ -39,6 +41,20 @@ with LLM(sys.argv[1], threads=2, streaming=Streaming(io="pread"), **options) as 
         "tokens": answer.token_ids,
         "misses": streaming.misses if streaming else None,
     }))
+"""
+# Says what it generated, again and again, and at the end how many slots it gave back.
+SERVER = """
+import json, sys, threading
+sys.stdin.readline()  # until it is in its group
+from zerostall import LLM, SamplingParams
+from zerostall.engine.streaming import Streaming
+greedy = SamplingParams(temperature=0, max_tokens=8)
+ends = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), ends.set()), daemon=True).start()
+with LLM(sys.argv[1], threads=2, streaming=Streaming(io="pread")) as llm:
+    while not ends.wait(0.11):  # so that the first layer of each answer looks at memory
+        print(json.dumps(llm.generate([5, 6, 7] * 4, greedy).token_ids), flush=True)
+    print(llm.loaded.scheduler.stream_stats()["given"], flush=True)
 """
 
 
@@ -66,6 +82,16 @@ def limited(limit: int) -> Iterator[tuple[Path, Path]]:
         folder.rmdir()
 
 
+def lower(folder: Path, limit: int, answers: Iterator[str]) -> Iterator[str]:
+    """Lower the limit by less than the engine keeps free, wait until it has looked, and again."""
+    file = folder / "memory.limit_in_bytes"
+    while (now := int(file.read_text())) > limit:
+        file.write_text(str(max(limit, now - STEP)))
+        # The first may have begun before.
+        yield next(answers)
+        yield next(answers)
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 240 MB of experts."""
@@ -75,9 +101,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(path: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(path: Path, *arguments: str, script: str = CHILD) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(path), *arguments],
+        [sys.executable, "-c", script, str(path), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -102,3 +128,27 @@ def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
     assert got["tokens"] == json.loads(expected)["tokens"]
     assert json.loads(expected)["misses"] is None
     assert got["misses"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+def test_a_limit_that_is_lowered_while_it_decodes_kills_nothing_and_changes_no_bit(
+    large: Path,
+) -> None:
+    if not (ROOT / "memory" / "memory.limit_in_bytes").exists():
+        # Version 2 kills as the limit is written, unless what is in use is below it.
+        pytest.skip("no cgroups of version 1")
+    with limited(LIMIT) as (folder, _), start(large, script=SERVER) as child:
+        assert child.stdin and child.stdout
+        (folder / "cgroup.procs").write_text(str(child.pid))
+        child.stdin.write("\n")
+        child.stdin.flush()
+        expected = child.stdout.readline()
+        assert len(json.loads(expected)) == 8
+        answers = set(lower(folder, LOWERED, iter(child.stdout.readline, "")))
+        output, _ = child.communicate("\n", timeout=HANG_S)
+        assert child.returncode == 0, "killed" if child.returncode == -9 else "failed"
+        *others, given = output.splitlines(keepends=True)
+        assert answers | set(others) == {expected}
+        assert int(given) > (LIMIT - LOWERED) // 2
+        assert int((folder / "memory.usage_in_bytes").read_text()) <= LOWERED
+        assert int((folder / "memory.limit_in_bytes").read_text()) == LOWERED

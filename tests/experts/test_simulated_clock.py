@@ -46,9 +46,13 @@ def test_a_stall_is_the_time_of_reads_less_that_of_experts_computed_meanwhile(co
 @pytest.mark.parametrize("io", ["pread", "mmap"])
 def test_the_same_run_counts_the_same(converted, io):
     pace = {"layer_us": 200, "expert_us": 100}
-    first = decode(converted, pace=pace).stream_stats()
+    first = check_counters(decode(converted, pace=pace))
     assert first["shadow_hits"] > 0
-    assert decode(converted, threads=2, pace=pace, io=io).stream_stats() == first
+    again = check_counters(decode(converted, threads=2, pace=pace, io=io))
+    cache = {"prefetched_bytes", "released_bytes"}  # of the page cache: of each back end its own
+    assert {key: again[key] for key in first.keys() - cache} == {
+        key: first[key] for key in first.keys() - cache
+    }
 
 
 @pytest.mark.parametrize(

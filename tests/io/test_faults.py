@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 import pytest
 
 from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
 from tests.tasks import HANG_S
-from zerostall._core import ReadQueue
+from zerostall._core import ReadQueue, uring_error
+from zerostall.errors import StorageError
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -105,3 +107,80 @@ def test_closing_a_queue_whose_drive_fails_does_not_hang(files, kind, fault):
     for tag in range(20):
         queue.read(tag, 0, tag * BLOCK, BLOCK)
     del queue
+
+
+# What a read call returns instead of all it was asked for.
+SHORT = {
+    "a block": [BLOCK],
+    "blocks and more": [3 * BLOCK + 1, 2 * BLOCK, 5 * BLOCK - 1],
+    "less than a block, now and then": [BLOCK, 1, 511, 2 * BLOCK],
+    "interruptions": [-errno.EINTR, -errno.EAGAIN, -errno.ECANCELED, 2 * BLOCK],
+}
+by_calls = pytest.mark.parametrize("kind", ["uring", "pread"])
+
+
+@by_calls
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "buffered"])
+@pytest.mark.parametrize("answers", SHORT.values(), ids=SHORT)
+def test_reads_that_are_cut_short_go_on_where_they_ended(files, kind, direct, answers):
+    size = files[1].stat().st_size
+    pieces = [
+        (0, 0, MIB),
+        (0, 7 * BLOCK, 20 * BLOCK + 5),
+        (1, 0, size),
+        (1, size // BLOCK * BLOCK, 1),
+    ]
+    for every in (1, 3):
+        faults = {"answers": answers, "every": every}
+        queue = ReadQueue(files, kind=kind, direct=direct, request_bytes=64 << 10, faults=faults)
+        check(files, pieces, read(queue, pieces))
+        assert queue.counters["retries"] == 0
+
+
+@by_calls
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (1, "the file ends before"),
+        (0, "the file ends before"),
+        (-errno.EAGAIN, "Resource temporarily unavailable"),
+        (-errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_read_that_never_gets_on_ends_with_an_error(files, kind, answer, message):
+    queue = ReadQueue(files, kind=kind, faults={"answers": [answer]})
+    results = read(queue, [(0, 0, 2 * BLOCK), (1, 0, BLOCK)])
+    for (_, _, error), path in zip(results, files, strict=True):
+        assert error.startswith(f"{path}: reading ") and message in error
+
+
+@pytest.mark.skipif(uring_error() != 0, reason="io_uring is forbidden here")
+class TestTheRingFails:
+    @pytest.mark.parametrize("first", range(12))
+    def test_what_has_come_is_not_lost_and_what_waits_is_read_later(self, files, first):
+        faults = {"failing_enters": [first, first + 1], "enter_error": errno.ENXIO}
+        queue = ReadQueue(files, kind="uring", depth=3, request_bytes=2 * BLOCK, faults=faults)
+        pieces = [(number % 2, number * BLOCK, 5 * BLOCK) for number in range(12)]
+        for tag, (file, offset, size) in enumerate(pieces):
+            queue.read(tag, file, offset, size)
+        results, failures = [], []
+        end = time.monotonic() + HANG_S
+        while len(results) < len(pieces):
+            assert time.monotonic() < end
+            try:
+                results += queue.collect(100)
+            except StorageError as error:
+                failures.append(str(error))
+        check(files, pieces, sorted(results))
+        assert len(failures) <= 2 and set(failures) <= {
+            "io_uring_enter failed: No such device or address; read with pread instead"
+        }
+        assert queue.in_flight == 0 and queue.collect() == []
+
+    def test_each_call_says_so_while_it_fails(self, files):
+        queue = ReadQueue(files, kind="uring", faults={"failing_enters": range(3)})
+        queue.read(0, 0, 0, MIB)  # the first
+        for _ in range(2):
+            with pytest.raises(StorageError, match="io_uring_enter failed"):
+                queue.collect(1000)
+        check(files, [(0, 0, MIB)], collect(queue, 1))

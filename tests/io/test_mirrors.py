@@ -60,14 +60,14 @@ def test_a_copy_on_an_equal_drive_nearly_doubles_the_speed(files, mirror):
 def test_a_mirror_that_fails_is_left_and_told_of_once(files, mirror, kind):
     queue = ReadQueue(files, kind=kind, mirrors=[mirror], faults={"failing_files": [2, 3]})
     check(files, PIECES, read(queue, PIECES))
-    assert queue.take_warning() == (
+    assert queue.take_warnings() == [
         f"{mirror[0]}: the mirror failed (Input/output error); reading goes on without it"
-    )
-    assert queue.take_warning() == ""
+    ]
+    assert queue.take_warnings() == []
     retries = queue.counters["retries"]
     check(files, PIECES, read(queue, PIECES))
     assert queue.counters["retries"] == retries
-    assert queue.take_warning() == ""
+    assert queue.take_warnings() == []
     assert queue.bytes_by_copy[1] == 0
 
 
@@ -75,13 +75,16 @@ def test_a_mirror_reads_what_the_model_itself_cannot(files, mirror):
     queue = ReadQueue(files, mirrors=[mirror], faults={"failing_places": [(0, 5)]})
     pieces = [(0, 0, BLOCK)] * 4
     check(files, pieces, read(queue, pieces))
-    assert queue.take_warning() == ""
+    assert queue.take_warnings() == []
 
 
 def test_a_file_that_is_no_copy_is_refused(files, mirror, tmp_path):
     other = tmp_path / "other.bin"
     content = bytearray(files[0].read_bytes())
-    for wrong in (content[:-1], b"x" + content[1:], content[:-1] + b"x"):
+    middle = len(content) // 2 + 12345
+    flipped = bytearray(content)
+    flipped[middle] ^= 1
+    for wrong in (content[:-1], b"x" + content[1:], content[:-1] + b"x", flipped):
         other.write_bytes(wrong)
         with pytest.raises(StorageError, match=r"other\.bin: is no copy of .*first\.bin"):
             ReadQueue(files, mirrors=[[other, mirror[1]]])
@@ -97,3 +100,40 @@ def test_speculation_uses_mirrors_too(files, mirror):
         queue.read(tag, 0, 0, 64 * BLOCK, speculative=True)
     assert all(error is None for _, _, error in collect(queue, 40))
     assert all(count > 0 for count in queue.bytes_by_copy)
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A file too large to be compared as a whole, with nothing in it, and its copy."""
+    paths = [tmp_path / "large.bin", tmp_path / "copy.bin"]
+    for path in paths:
+        with path.open("wb") as file:
+            file.truncate(64 * MIB + 5)
+    return paths
+
+
+def write(path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"x")
+
+
+@pytest.mark.parametrize("at", [0, 3_000_000, 6_000_000])
+def test_what_lies_before_the_first_tensor_is_compared_byte_by_byte(large, at):
+    path, copy = large
+    write(copy, at)
+    with pytest.raises(StorageError, match=r"copy\.bin: is no copy of .*large\.bin"):
+        ReadQueue([path], mirrors=[[copy]], heads=[6_000_001])
+
+
+def test_the_rest_is_compared_in_samples_from_begin_to_end(large):
+    path, copy = large
+    every = 64 * MIB // 128
+    for at in (0, 40 * every + 100, 64 * MIB + 4):
+        write(copy, at)
+        with pytest.raises(StorageError, match="is no copy of"):
+            ReadQueue([path], mirrors=[[copy]])
+        write(path, at)
+        ReadQueue([path], mirrors=[[copy]])
+    write(copy, 40 * every + every // 2)  # between two
+    ReadQueue([path], mirrors=[[copy]])

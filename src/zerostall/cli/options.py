@@ -157,7 +157,7 @@ CheckRecords = Annotated[
     bool,
     typer.Option(
         "--check-records",
-        help="Compare the checksum of every one that is read (converted files).",
+        help="Compare the checksum of every one (converted files).",
         rich_help_panel=STREAMED,
     ),
 ]

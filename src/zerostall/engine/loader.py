@@ -268,5 +268,6 @@ def start_engine(
         streaming=None
         if plan.expert_bytes is None
         else options.streaming.to_core(plan.expert_bytes, file),
+        check_records=options.streaming.check_records,
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
-from zerostall.engine.streaming import Demand
+from zerostall.engine.streaming import Demand, tell
 from zerostall.engine.task import Place, Rows, Task
 from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
 
@@ -285,6 +285,7 @@ class Scheduler:
         prompts = sum(part.tokens for part in batch) - answers
         self._pace.note(answers, prompts, time.perf_counter() - begun)
         self._ledger.charge(batch, self.engine.stream_stats())
+        tell(self.engine.take_warnings())
         self._clock += 1
         done = [0, 0]
         for part in batch:

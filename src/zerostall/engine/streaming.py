@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from zerostall.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
+
+log = logging.getLogger(__name__)
 
 Demand = tuple[int, int, list[int], list[int], str]
 
@@ -41,7 +44,8 @@ class Streaming:
             logit is larger by less than this.
         miss_precision: lossy if "low": in decoding, an expert that is not in memory is computed
             with its low copy, which is read instead. Only for files converted with a miss copy.
-        check_records: compare the checksum of every expert read from a converted file.
+        check_records: compare the checksum of every expert of a converted file as it is read, at
+            load where all fit into memory.
         mirrors: copies of the model's file (or files) on other drives, read as well.
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
@@ -164,6 +168,12 @@ class Streaming:
             "request_bytes": best.request_bytes,
             "direct": best.direct,
         }
+
+
+def tell(warnings: Iterable[str]) -> None:
+    """Log what the core has to say of reading experts, such as that a mirror failed."""
+    for warning in warnings:
+        log.warning("%s", warning)
 
 
 def reserve(budget: int) -> int:

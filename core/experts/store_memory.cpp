@@ -1,0 +1,102 @@
+// How many slots there are when the system's memory gets short, or comes free again.
+#include <algorithm>
+
+#include "experts/store.h"
+
+namespace zs::experts {
+namespace {
+
+// How often memory is looked at, what must be left (a part of the budget, and what Python and the
+// kernel may take until the next look), and the part of the time, in per cent, in which everybody
+// waiting for memory is too much.
+constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
+constexpr size_t kLeastRoomPart = 128;
+constexpr size_t kLeastRoom = size_t{4} << 20;
+constexpr double kMostPressure = 20;
+
+// What a shelf has now of what it had at first.
+double part_left(const Shelf& shelf) {
+  return static_cast<double>(shelf.count() * shelf.slot_bytes()) /
+         static_cast<double>(shelf.bytes());
+}
+
+}  // namespace
+
+void Store::adapt_in_time() {
+  const auto time = now();
+  if (time - adapted_ <= kAdaptInterval) return;
+  adapted_ = time;
+  adapt();
+}
+
+// The kernel kills before it asks, so some room is always left, beside what slots will take that
+// have no memory yet.
+void Store::adapt() {
+  if (options_.pace) return;
+  const auto left = memory_room_.bytes();
+  if (!left) return;
+  const int64_t room = *left - static_cast<int64_t>(unbacked_bytes());
+  const auto least = static_cast<int64_t>(std::max(options_.bytes / kLeastRoomPart, kLeastRoom));
+  const bool pressed = memory_room_.pressure() > kMostPressure;
+  if (room < least || pressed) {
+    shrink(static_cast<size_t>(std::max(2 * least - room, least)));
+  } else if (room > 3 * least) {
+    grow(static_cast<size_t>(room - 2 * least));
+  }
+}
+
+size_t Store::unbacked_bytes() const {
+  size_t bytes = 0;
+  for (const Size& size : sizes_) bytes += size.shelf.unbacked();
+  return bytes;
+}
+
+// From the size that has most of what it had, so that all keep their share.
+void Store::shrink(size_t bytes) {
+  std::vector<Size*> sizes;
+  for (Size& size : sizes_) sizes.push_back(&size);
+  for (size_t given = 0; given < bytes && !sizes.empty();) {
+    const auto most = std::max_element(sizes.begin(), sizes.end(), [](Size* a, Size* b) {
+      return part_left(a->shelf) < part_left(b->shelf);
+    });
+    if (retire_slot(**most)) {
+      given += (*most)->shelf.slot_bytes();
+    } else {
+      sizes.erase(most);
+    }
+  }
+}
+
+bool Store::retire_slot(Size& size) {
+  Shelf& shelf = size.shelf;
+  if (!shelf.may_retire()) return false;
+  if (shelf.residents() >= shelf.room()) {
+    const uint32_t least = shelf.least([](ExpertId) { return true; });
+    if (least != Shelf::kNone) {
+      stats_.evictions += !size.low;
+      drop(shelf.owner(least));
+    }
+  }
+  while (shelf.free() == 0 && drop_a_prediction(size)) {
+  }
+  return shelf.retire();
+}
+
+// To the size that has least of what it had.
+void Store::grow(size_t bytes) {
+  std::vector<Size*> sizes;
+  for (Size& size : sizes_) sizes.push_back(&size);
+  while (!sizes.empty()) {
+    const auto least = std::min_element(sizes.begin(), sizes.end(), [](Size* a, Size* b) {
+      return part_left(a->shelf) < part_left(b->shelf);
+    });
+    Shelf& shelf = (*least)->shelf;
+    if (shelf.slot_bytes() <= bytes && shelf.restore()) {
+      bytes -= shelf.slot_bytes();
+    } else {
+      sizes.erase(least);
+    }
+  }
+}
+
+}  // namespace zs::experts
