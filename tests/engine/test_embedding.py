@@ -123,12 +123,13 @@ def test_texts_that_lose_their_memory_are_computed_again():
 
 def test_a_mean_goes_on_after_its_memory_was_taken():
     class Full(FakeEngine):
-        """Has no memory for its fifth step, when of both prompts a part is computed."""
+        """Has no memory for the first step in which both go on."""
 
         failed = False
 
         def step_hidden(self, *batch):
-            if len(self.steps) == 4 and not self.failed:
+            going_on = {int(sequence) for sequence in batch[1] if self.sequences[int(sequence)]}
+            if len(going_on) == 2 and not self.failed:
                 self.failed = True
                 raise OutOfBudgetError("no free page")
             return super().step_hidden(*batch)
