@@ -105,10 +105,17 @@ def test_short_prompts_end_at_once_with_what_earlier_steps_left_unused():
     burst = round((0.100 + BURST_S) / 0.005)
     pace = measured(Pace())
     assert steps(pace, [task(30) for _ in range(4)], 1) == [burst]
-    # It is used up, and comes back with steps that have none of it.
-    assert steps(pace, [task(30) for _ in range(4)], 6) == [20] * 6
+    # It is used up, and comes back with steps that have nothing of prompts.
+    assert steps(pace, [task(30) for _ in range(4)], 6) == [0, 30, 30, 0, 30, 30]
     assert steps(pace, [], 3) == [0] * 3
     assert steps(pace, [task(80)], 1) == [80]
+
+
+def test_a_short_prompt_makes_progress_beside_a_long_one_when_nothing_is_left():
+    pace = measured(Pace())
+    steps(pace, [task(120)], 1)
+    tasks = [task(1), task(2000), task(40)]
+    assert shares(tasks, pace)[1:] == [(1, 10, 0), (2, 10, 0)]
 
 
 def test_short_prompts_do_not_wait_for_a_long_one_nor_starve_it():

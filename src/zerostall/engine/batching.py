@@ -170,7 +170,9 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
 
     Answers (one token left, whose logits are wanted) all go in. What room there is goes to
     prompts: half to the first, so that it is not starved, then to the most urgent, of equally
-    urgent ones to those that need least, so that short ones need not wait for long ones.
+    urgent ones to those that need least, so that short ones need not wait for long ones. Where all
+    are short, one is computed whole or waits for steps that leave it the time: by pieces it would
+    take longer, and so would the answers.
     """
     answers = [task for task in tasks if task.remaining == 1 and not task.wants_hidden]
     parts = [Part(task, 1, 1) for task in answers[: min(max_batch, max_rows)]]
@@ -178,16 +180,17 @@ def compose(tasks: Sequence[Task], pace: Pace, max_batch: int, max_rows: int) ->
     most = max_batch - len(parts)
     rows = max_rows - len(parts)
     room = pace.room(most) if answers else Room(most, most, most)
+    short = {task for task in prompts if len(task.tokens) - (task.kept or 0) <= room.short}
+    steady = 0 if answers and len(short) == len(prompts) else room.steady
     granted: dict[Task, int] = {}
     if len(prompts) > 1:
-        granted[prompts[0]] = min(prompts[0].remaining, -(-room.steady // 2))
+        granted[prompts[0]] = min(prompts[0].remaining, -(-steady // 2))
     total = sum(granted.values())
     for task in sorted(prompts, key=lambda task: (task.priority, task.remaining)):
         got = granted.get(task, 0)
         more = task.remaining - got
-        ends = total + more <= room.burst and len(task.tokens) - (task.kept or 0) <= room.short
-        if not ends:
-            more = min(more, max(0, room.steady - total))
+        if task not in short or total + more > room.burst:
+            more = min(more, max(0, steady - total))
         granted[task] = got + more
         total += more
     for task in prompts:
