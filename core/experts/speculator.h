@@ -35,6 +35,9 @@ class Speculator {
   // The drive's speed, from what it read lately.
   void read(uint64_t bytes, uint64_t ns);
 
+  // What the drive reads in so long; 0 if it has not read yet.
+  double bytes_in(double ns) const { return ns * bytes_per_ns_; }
+
   // Bytes that fit the window before `layer` demands its experts.
   double window_bytes(Guess guess, size_t layer, bool many) const {
     return windows_[layer].ns[many][static_cast<int>(guess)] * bytes_per_ns_;

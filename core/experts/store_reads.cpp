@@ -14,11 +14,12 @@ namespace {
 
 // A read of the queue is a part of an expert; a record has one.
 constexpr uint32_t kTagParts = 4;
-// Reads ahead wait while so much is under way when a token is decoded: less leaves the drive idle
-// (requests of 352 KiB: 1.56 GB/s with 1 MiB under way, 1.59 with 2, 1.67 with 3), more delays what
-// is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms with no limit, 421 with 1 MiB, 390
-// with 2, taking turns.
-constexpr size_t kFlightBytes = size_t{2} << 20;
+// Reads ahead wait while so much is under way, when a token is decoded, as the drive reads in this
+// time: less leaves it idle (requests of 352 KiB at 1.7 GB/s: 1.56 with 1 MiB under way, 1.59 with
+// 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms with
+// no limit, 421 with 1 MiB, 390 with 2, taking turns.
+constexpr double kFlightNs = 1.2e6;
+constexpr double kLeastFlight = 512 << 10, kMostFlight = 8 << 20;
 
 }  // namespace
 
@@ -119,7 +120,11 @@ void Store::idle_begins() {
 // What is read ahead may be in the way of what is demanded by so much; while a layer says what it
 // demands, nothing more of it begins.
 void Store::limit_speculation() {
-  const size_t most = many_ ? std::numeric_limits<size_t>::max() : kFlightBytes;
+  size_t most = std::numeric_limits<size_t>::max();
+  if (!many_) {
+    const double flight = speculator_.bytes_in(kFlightNs);
+    most = static_cast<size_t>(std::clamp(flight, kLeastFlight, kMostFlight));
+  }
   queue_->limit_speculation(started_ ? most : 0);
 }
 
