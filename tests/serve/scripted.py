@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -38,7 +39,7 @@ class ScriptedLLM:
         self.priorities: list[int] = []  # of those that began, in their order
 
     def meter(self):
-        return SimpleNamespace(read=lambda: None)
+        return SimpleNamespace(read=lambda: None, cache=lambda: defaultdict(int))
 
     @contextlib.contextmanager
     def open_session(self):
@@ -76,29 +77,38 @@ class ScriptedLLM:
         yield Chunk(piece, [i], "stop", None, Usage(prompt, count), timings, 0)
 
 
+@contextlib.asynccontextmanager
+async def inside(llm: ScriptedLLM | None, **settings: object):
+    """A client of this LLM's server, and its service; None is an LLM that still loads."""
+    service = Service("scripted", Settings(**settings))
+    if llm is not None:
+        service.load(contextlib.nullcontext(llm), lambda: None)
+    built = app.build(service)
+
+    async def watched(scope, receive, send):
+        async def watch(message):
+            body = message.get("body", b"")
+            if llm is not None and (b": keep-alive" in body or b"event: ping" in body):
+                llm.kept_alive.set()
+            await send(message)
+
+        await built(scope, receive, watch)
+
+    transport = httpx.ASGITransport(watched, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        try:
+            yield client, service
+        finally:
+            if llm is not None:
+                llm.released.set()
+            await service.stop()
+
+
 def talk(llm: ScriptedLLM | None, ask: Callable, **settings: object) -> object:
-    """Run `await ask(client)` against a server of this LLM; None is one that still loads."""
+    """Run `await ask(client)` against a server of this LLM."""
 
     async def main():
-        service = Service("scripted", Settings(**settings))
-        if llm is not None:
-            service.load(contextlib.nullcontext(llm), lambda: None)
-        built = app.build(service)
-
-        async def watched(scope, receive, send):
-            async def watch(message):
-                body = message.get("body", b"")
-                if llm is not None and (b": keep-alive" in body or b"event: ping" in body):
-                    llm.kept_alive.set()
-                await send(message)
-
-            await built(scope, receive, watch)
-
-        transport = httpx.ASGITransport(watched, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            try:
-                return await ask(client)
-            finally:
-                await service.stop()
+        async with inside(llm, **settings) as (client, _):
+            return await ask(client)
 
     return asyncio.run(main())

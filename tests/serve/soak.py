@@ -6,15 +6,20 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
 import psutil
 
-from tests.serve.process import Server
+from tests.serve.process import LONG, Server
 from tests.tasks import HANG_S, eventually
 
 CLIENTS = 16
+PARALLEL = 4
+# Prompts that begin like others', for more than two pages of 64 tokens.
+PREFIXES = ["".join(f"{name}{i} = {i}\n" for i in range(30)) for name in "abcd"]
+TOO_LONG = {"messages": [{"role": "user", "content": "x = 1\n" * 20_000}]}  # keeps a thread busy
 SCHEMA = {"enum": ["yes", "no"]}
 HELLO = [{"role": "user", "content": "import sys"}]
 
@@ -28,21 +33,51 @@ class Held:
     memory: int
 
 
-def held(server: Server) -> Held:
-    """What the server holds now that nothing runs."""
-    server.wait_until("zerostall_running", 0)
-    server.wait_until("zerostall_queued", 0)
+def settle(server: Server) -> None:
+    """Wait until nothing is kept of any request: no run, no place, no page, no connection."""
+    for name in ("running", "queued", "runs"):
+        server.wait_until(f"zerostall_{name}", 0)
+
+    def no_page() -> bool:
+        # What is given back while a step ends is free before the next one: let there be one.
+        assert server.post("/v1/completions", {"prompt": "x", "max_tokens": 1}).status_code == 200
+        return server.metric("zerostall_cache_pages", state="held") == 0
+
+    assert eventually(no_page), "pages stay held"
     process = psutil.Process(server.process.pid)
     # The connection that asked for the metrics is closed a moment after its answer.
     assert eventually(
         lambda: all(c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
     ), "connections stay open"
-    return Held(process.num_threads(), process.num_fds(), process.memory_full_info().uss)
+
+
+def held(server: Server) -> Held:
+    """What the server holds now that nothing runs."""
+    settle(server)
+    process = psutil.Process(server.process.pid)
+    # The engine's thread ends a moment after its last step.
+    threads = min(process.num_threads() for _ in range(100))
+    return Held(threads, process.num_fds(), process.memory_full_info().uss)
+
+
+def fill_pools(server: Server) -> None:
+    """Keep all threads of the server's pools busy at once: they start when they are needed."""
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        url = "/v1/messages/count_tokens"
+        answers = list(pool.map(lambda _: server.post(url, TOO_LONG), range(CLIENTS)))
+        assert {answer.status_code for answer in answers} == {400}
+    with ExitStack() as streams:
+        for _ in range(PARALLEL):
+            url = f"{server.url}/v1/completions"
+            streams.enter_context(httpx.stream("POST", url, json=LONG | {"stream": True}))
+        server.wait_until("zerostall_running", PARALLEL)
 
 
 def request(draw: random.Random) -> tuple[str, dict[str, object]]:
     """A route and a body: each kind of answer, with a prompt of its own."""
     text = "".join(draw.choices("def (x):\n", k=draw.randint(1, 40)))
+    if draw.random() < 0.4:
+        text = draw.choice(PREFIXES) + text
     sampled = {"seed": draw.randrange(2**32), "stream": draw.random() < 0.5}
     tokens = draw.randint(1, 12)
     kind = draw.randrange(5)
@@ -52,7 +87,8 @@ def request(draw: random.Random) -> tuple[str, dict[str, object]]:
         form = {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}}
         return "/v1/chat/completions", {"messages": HELLO, "max_tokens": tokens, **form, **sampled}
     if kind == 2:
-        return "/v1/messages", {"messages": HELLO, "max_tokens": tokens, **sampled}
+        asked = [{"role": "user", "content": text + "x"}]
+        return "/v1/messages", {"messages": asked, "max_tokens": tokens, **sampled}
     if kind == 3:
         return "/v1/responses", {"input": text + "x", "max_output_tokens": tokens, **sampled}
     return "/v1/chat/completions", {"messages": [], "max_tokens": tokens}  # a 400

@@ -44,6 +44,46 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back():
     assert gate.waiting == 1
 
 
+def test_when_to_come_back_follows_from_the_queue_and_from_how_long_the_last_ones_took():
+    now = 0.0
+    gate = Gate(parallel=2, queue=3, clock=lambda: now)
+    tickets = [gate.enter(lambda: None) for _ in range(5)]
+    assert gate.retry_s() == 1
+    now = 4.0  # none has ended: 4 s at least, and 4 turns on two places
+    assert gate.retry_s() == 8
+    now = 5.0
+    tickets[0].leave()  # after 5 s
+    now = 12.0
+    tickets[1].leave()  # after 12 s: 8.5 s in the mean, 2 turns on two places
+    assert gate.waiting == 1
+    assert gate.retry_s() == 9
+    now = 1000.0
+    tickets[2].leave()
+    assert gate.retry_s() == 60  # what the official clients still wait for
+    assert Gate(parallel=1, queue=0).retry_s() == 1
+
+
+def test_the_last_32_that_ended_tell_how_long_it_takes():
+    now = 0.0
+    gate = Gate(parallel=1, queue=0, clock=lambda: now)
+    for took in [50.0] * 5 + [2.0] * 32:
+        ticket = gate.enter(lambda: None)
+        now += took
+        ticket.leave()
+    assert gate.retry_s() == 2
+
+
+def test_each_that_runs_has_a_slot_of_its_own_the_lowest_that_is_free():
+    gate = Gate(parallel=3, queue=2)
+    first, second, third, fourth = (gate.enter(lambda: None) for _ in range(4))
+    assert [ticket.slot for ticket in (first, second, third, fourth)] == [0, 1, 2, None]
+    second.leave()
+    assert fourth.slot == 1
+    third.leave()
+    first.leave()
+    assert gate.enter(lambda: None).slot == 0
+
+
 def test_without_a_queue_only_free_places_are_taken():
     gate = Gate(parallel=1, queue=0)
     gate.enter(lambda: None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -12,6 +14,7 @@ from zerostall.serve.service import Service
 from zerostall.serve.settings import Settings
 
 EXAMPLES = 10  # of a route and of each mode
+MANY = int(os.environ.get("ZEROSTALL_EXAMPLES", "200"))  # of make soak
 SHORT = 2  # tokens: most requests that are let through ask for as many as there are
 LIMITS = {
     "/v1/chat/completions": "max_completion_tokens",
@@ -63,15 +66,15 @@ def asked():
             yield name, GenerationMode.NEGATIVE
 
 
-@pytest.mark.parametrize(("name", "mode"), list(asked()))
-def test_no_request_is_answered_with_a_500(server, name, mode):
+def answers(server, name, mode, **how):
+    """Ask the route for examples, each of which must be answered or refused."""
+
     @settings(
-        max_examples=EXAMPLES,
-        derandomize=True,
         database=None,
         deadline=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
+        **how,
     )
     @given(case=OPERATIONS[name].as_strategy(generation_mode=mode))
     def ask(case):
@@ -80,3 +83,14 @@ def test_no_request_is_answered_with_a_500(server, name, mode):
         assert answer.status_code < 500, answer.text
 
     ask()
+
+
+@pytest.mark.parametrize(("name", "mode"), list(asked()))
+def test_no_request_is_answered_with_a_500(server, name, mode):
+    answers(server, name, mode, max_examples=EXAMPLES, derandomize=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "mode"), list(asked()))
+def test_nor_is_any_of_many_that_differ_each_time(server, name, mode):
+    answers(server, name, mode, max_examples=MANY, print_blob=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,6 +53,33 @@ def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
             assert "[DONE]" not in answer.result().text
         else:
             assert isinstance(error, httpx.RemoteProtocolError)
+
+
+NEVER = """
+import contextlib, threading
+from zerostall.serve.server import serve
+from zerostall.serve.settings import Settings
+
+@contextlib.contextmanager
+def never():
+    threading.Event().wait()
+    yield
+
+serve("never", never(), Settings(port=0, grace_s=1e6), lambda address: print(address, flush=True))
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_it_loads_it_ends_without_waiting_for_the_grace_time(sign):
+    command = [sys.executable, "-c", NEVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip()
+            assert httpx.get(f"{url}/health", timeout=HANG_S).status_code == 503
+            process.send_signal(sign)
+            assert process.wait(timeout=HANG_S) == 0
+        finally:
+            process.kill()
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_the_reason(tmp_path):

@@ -33,7 +33,10 @@ _ADDED = (*_KINDS, *_OTHERS, *_TIMES, _FAULTS)
 
 
 class StreamMeter:
-    """What streaming does between two moments, for all tasks together."""
+    """What streaming does between two moments, and what the cache holds, for all tasks together.
+
+    Each reading waits for the step under way.
+    """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -44,6 +47,15 @@ class StreamMeter:
         if not self._before:
             return None
         return timings(_since(self._before, _read(self._scheduler.stream_stats())))
+
+    def room(self) -> tuple[int, int]:
+        """How many experts fit into memory now, and how many of these places are taken."""
+        stats = self._scheduler.stream_stats()
+        return stats.get("slots", 0), stats.get("resident", 0)
+
+    def cache(self) -> dict[str, int]:
+        """Pages of the KV cache now, and counters of it since the load (Engine.cache_stats)."""
+        return self._scheduler.cache_stats()
 
 
 class Ledger:

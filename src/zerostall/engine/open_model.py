@@ -83,5 +83,8 @@ class OpenModel:
         return self.loaded.load_ms
 
     def meter(self) -> StreamMeter:
-        """Counts what streaming experts takes from now on, for all calls together."""
+        """Counts what streaming experts takes from now on, for all calls together.
+
+        It also tells what the KV cache holds.
+        """
         return StreamMeter(self.loaded.scheduler)

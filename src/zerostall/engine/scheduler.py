@@ -153,6 +153,10 @@ class Scheduler:
         """Counters of streamed experts since the load; empty if none are streamed."""
         return self.engine.stream_stats()
 
+    def cache_stats(self) -> dict[str, int]:
+        """Pages of the cache, counters of what was found there, and tasks `preempted`."""
+        return {**self.engine.cache_stats(), "preempted": self.preempted}
+
     def close(self) -> list[float]:
         """Drop the engine once the step under way has ended; later calls raise ClosedError.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,6 +21,10 @@ from zerostall.serve.limits import BodyLimit, KeyCheck
 from zerostall.serve.logs import HEADER, RequestLog
 from zerostall.serve.responses import routes as responses_routes
 from zerostall.serve.service import Service
+
+# Threads that read prompts, compile grammars and write long answers. asyncio's own number follows
+# the machine's; most of the work holds Python's lock, and each thread has an arena of memory.
+READERS = 4
 
 
 def build(service: Service) -> ASGIApp:
@@ -47,6 +53,8 @@ def document(service: Service) -> dict[str, Any]:
 def _routed(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        threads = ThreadPoolExecutor(READERS, thread_name_prefix="request")
+        asyncio.get_running_loop().set_default_executor(threads)
         yield
         await service.stop()
 

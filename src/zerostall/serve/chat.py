@@ -115,6 +115,7 @@ class ChatAnswer:
         self._silence_s = service.settings.keep_alive_s
         self._body = body
         self._totals = Totals()
+        self._reasoned = 0  # tokens of the reasoning, its tags included
         tools = body.offered is not None
         self._choices = [Choice(thinking=thinking, tools=tools) for _ in range(body.choices)]
         self._frame = {
@@ -157,7 +158,7 @@ class ChatAnswer:
                     last["timings"] = self._totals.timings()
                 yield last
         if wants_usage:
-            yield {**frame, "choices": [], "usage": self._totals.usage()}
+            yield {**frame, "choices": [], "usage": self._usage()}
 
     async def whole(self, run: Run) -> dict[str, Any]:
         """The answer in one piece."""
@@ -183,7 +184,7 @@ class ChatAnswer:
                 }
                 for index, choice in enumerate(self._choices)
             ],
-            "usage": self._totals.usage(),
+            "usage": self._usage(),
             "timings": self._totals.timings(),
         }
 
@@ -193,10 +194,17 @@ class ChatAnswer:
         chunk = item.chunk
         self._totals.add(0, chunk)
         parser = self._choices[item.index].parser
+        before = parser.thinking
         parts = parser.push(chunk.text)
+        if before or parser.thinking:
+            self._reasoned += len(chunk.token_ids)
         if chunk.finish_reason is not None:
             parts += parser.finish()
         return parts, shown_logprobs(self._llm, chunk), chunk.finish_reason
+
+    def _usage(self) -> dict[str, Any]:
+        details = {"reasoning_tokens": self._reasoned}
+        return {**self._totals.usage(), "completion_tokens_details": details}
 
     def _delta(
         self,

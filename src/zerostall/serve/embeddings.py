@@ -117,6 +117,9 @@ class EmbeddingRun(Run):
         super().cancel()
         self._embedder.cancel()
 
+    def _prompt_tokens(self) -> int:
+        return sum(map(len, self._prompts))
+
     def _work(self) -> None:
         self.vectors = list(self._embedder.run(self._prompts))
 

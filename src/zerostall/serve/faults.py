@@ -83,6 +83,11 @@ def to_api_error(error: ZerostallError, param: str | None = None) -> ApiError:
     return ApiError(500, "the server could not read its model; its log says why")
 
 
+def unexpected() -> ApiError:
+    """What a caller is told of a fault inside, which the log has."""
+    return ApiError(500, "internal error; the server's log says more")
+
+
 def install(app: FastAPI) -> None:
     """Let every error of the app leave in this form."""
     app.add_exception_handler(ApiError, _api)
@@ -122,4 +127,4 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:
     # Starlette raises it again once this is sent, and uvicorn logs it with its traceback.
-    return ApiError(500, "internal error; the server's log says more").response()
+    return unexpected().response()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from zerostall.sampling import SamplingParams
 from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import to_template
+from zerostall.serve.run import State
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from zerostall.serve.service import Service
 
@@ -39,7 +41,9 @@ def routes(service: Service) -> APIRouter:
     @_get(router, "/metrics")
     async def metrics() -> Response:
         """Counters, for Prometheus."""
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        # In a thread: the engine answers between two steps only.
+        text = await asyncio.to_thread(service.metrics.text)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     @_get(router, "/v1/models")
     async def models() -> dict[str, Any]:
@@ -65,12 +69,10 @@ def routes(service: Service) -> APIRouter:
 
     @_get(router, "/slots")
     async def slots() -> list[dict[str, Any]]:
-        """The places for requests that run at once, and which are taken."""
-        context, running = service.llm.context, service.gate.running
-        return [
-            {"id": id, "n_ctx": context, "is_processing": id < running}
-            for id in range(service.gate.parallel)
-        ]
+        """The places for requests that run at once, and what runs in each."""
+        context = service.llm.context
+        states = {state.slot: state for run in service.runs if (state := run.state) is not None}
+        return [_slot(id, context, states.get(id)) for id in range(service.gate.parallel)]
 
     @router.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
@@ -117,6 +119,21 @@ def _get(router: APIRouter, path: str) -> Callable[[Route], Route]:
         return route
 
     return add
+
+
+def _slot(id: int, context: int, state: State | None) -> dict[str, Any]:
+    """By the names of llama.cpp's server, as far as there is such a thing, and `request_id`."""
+    slot: dict[str, Any] = {"id": id, "n_ctx": context, "is_processing": state is not None}
+    if state is None:
+        return slot
+    left = -1 if state.most is None else state.most - state.decoded
+    return slot | {
+        "request_id": state.request_id,
+        "n_prompt_tokens": state.prompt,
+        "n_prompt_tokens_processed": state.computed,
+        "n_prompt_tokens_cache": state.cached,
+        "next_token": [{"n_decoded": state.decoded, "n_remain": left}],
+    }
 
 
 def _model(service: Service) -> dict[str, Any]:

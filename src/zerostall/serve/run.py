@@ -7,16 +7,17 @@ import contextvars
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zerostall.engine.completion import Chunk, PromptProgress, TokenLogprob
 from zerostall.engine.generation import token_logprob
-from zerostall.errors import ZerostallError
+from zerostall.errors import ClosedError, ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.gate import Gate
+from zerostall.serve.logs import request_id
 from zerostall.serve.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -62,6 +63,29 @@ class Item:
     progress: PromptProgress | None = None
 
 
+@dataclass(frozen=True)
+class State:
+    """How far a run is with the generation under way.
+
+    Attributes:
+        slot: its place among those that run.
+        request_id: as the logs have it.
+        prompt: tokens of the prompt.
+        cached: of them, found in the cache.
+        computed: of them, computed so far.
+        decoded: tokens generated so far.
+        most: tokens that will be at most; None if nothing is generated.
+    """
+
+    slot: int
+    request_id: str | None
+    prompt: int
+    cached: int
+    computed: int
+    decoded: int
+    most: int | None
+
+
 class Run:
     """The generations of one request, one after the other in one session.
 
@@ -93,10 +117,15 @@ class Run:
         self._changed = asyncio.Event()
         self._future: asyncio.Future[None] | None = None
         self._done = False
+        self._told: list[Callable[[Run], None]] = []
         self._error: BaseException | None = None
         self._session: Session | None = None
         self._cancelled = False
         self._first = True
+        self._request_id = request_id()
+        self._job = next(iter(jobs), None)  # under way
+        self._progress: PromptProgress | None = None
+        self._decoded = 0
         self._ticket = gate.enter(self._start, min((job.priority for job in jobs), default=0))
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
@@ -126,15 +155,36 @@ class Run:
             raise self._error
 
     @property
-    def done(self) -> bool:
-        """Whether nothing more will come."""
-        return self._done
+    def state(self) -> State | None:
+        """How far it is; None before its turn, and after its end."""
+        slot = self._ticket.slot
+        if slot is None or self._done:
+            return None
+        job, progress = self._job, self._progress
+        cached = 0 if progress is None else progress.cached
+        return State(
+            slot,
+            self._request_id,
+            prompt=self._prompt_tokens(),
+            cached=cached,
+            computed=0 if progress is None else progress.processed - cached,
+            decoded=self._decoded,
+            most=None if job is None else job.params.max_tokens,
+        )
+
+    def _prompt_tokens(self) -> int:
+        return 0 if self._job is None else len(self._job.prompt)
+
+    def when_done(self, tell: Callable[[Run], None]) -> None:
+        """Call `tell` once nothing more will come."""
+        self._told.append(tell)
 
     def cancel(self) -> None:
         """Leave the queue, or end within a step; the place is free when the thread is done."""
         self._cancelled = True
         if self._future is None:
             self._ticket.leave()
+            self._end(ClosedError("the request was cancelled before its turn came"))
         elif self._session is not None:
             self._session.cancel()
 
@@ -148,13 +198,20 @@ class Run:
         self._future.add_done_callback(self._finish, context=self._context)
 
     def _finish(self, future: asyncio.Future[None]) -> None:
-        self._ticket.leave()
-        self._error = future.exception()
-        self._done = True
-        self._changed.set()
+        self._end(future.exception())
         if self._cancelled:
             self._metrics.cancelled.inc()
             log.info("cancelled")
+        self._ticket.leave()  # the last: whoever sees the place free finds the rest done
+
+    def _end(self, error: BaseException | None) -> None:
+        """Nothing more will come: let items() and whoever keeps this run know, once."""
+        if self._done:
+            return
+        self._error, self._done = error, True
+        self._changed.set()
+        for tell in self._told:
+            tell(self)
 
     def _work(self) -> None:
         """In a thread of the pool."""
@@ -164,21 +221,21 @@ class Run:
             if self._cancelled:
                 session.cancel()
             for job in self._jobs:
+                self._job, self._progress, self._decoded = job, None, 0
                 if job.score_prompt:
                     self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
                 for chunk in self._stream(job, session):
+                    self._decoded += len(chunk.token_ids)
                     self._put(Item(job.index, chunk))
 
     def _stream(self, job: Job, session: Session) -> Iterator[Chunk]:
         def tell(progress: PromptProgress) -> None:
-            self._put(Item(job.index, progress=progress))
+            self._progress = progress
+            if job.watched:
+                self._put(Item(job.index, progress=progress))
 
         return self._llm.stream(
-            job.prompt,
-            job.params,
-            session=session,
-            priority=job.priority,
-            progress=tell if job.watched else None,
+            job.prompt, job.params, session=session, priority=job.priority, progress=tell
         )
 
     def _put(self, item: Item) -> None:
@@ -191,7 +248,7 @@ class Run:
             if self._first:
                 self._first = False
                 self._metrics.first_token.observe(time.monotonic() - self._begin)
-            self._metrics.count(item.chunk)
+            self._metrics.count(item.chunk, scored=self._jobs[item.index].score_prompt)
             _log_end(item.chunk)
 
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from zerostall.errors import InvalidRequestError, ZerostallError
 from zerostall.serve import app, logs
+from zerostall.serve.connections import most_connections, protocol
 from zerostall.serve.service import Service
 from zerostall.serve.settings import Settings
 
@@ -30,7 +31,8 @@ def serve(
 ) -> None:
     """Serve a model until SIGINT or SIGTERM; then finish what runs, and return.
 
-    The port is open before the model is loaded: until then most routes answer 503.
+    The port is open before the model is loaded: until then most routes answer 503, and a signal
+    ends the process.
 
     Args:
         name: the model's id in answers.
@@ -44,16 +46,11 @@ def serve(
     """
     service = Service(name, settings)
     with listen(settings) as listener:
-        config = uvicorn.Config(
-            app.build(service),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, round(settings.grace_s)),
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(service))
+        failed = threading.Event()
 
         def stop() -> None:
+            failed.set()
             server.should_exit = True
 
         loader = threading.Thread(
@@ -64,17 +61,30 @@ def serve(
         loader.start()
         with _signals_end_quietly():
             server.run(sockets=[listener])
-    loader.join(settings.grace_s)
-    if loader.is_alive():
-        # Told to stop while it loads. The thread is inside the core, which nothing but the end
-        # of the process interrupts.
+    if not service.loaded and not failed.is_set():
+        # Told to stop while it loads, when there is nothing to finish. The thread is inside the
+        # core, which nothing but the end of the process interrupts.
         sys.stdout.flush()
         os._exit(0)
+    loader.join()
     if service.error is not None:
         raise service.error
     if not service.loaded:
         raise ZerostallError("the model could not be loaded; the log above says why")
     service.close()
+
+
+def configured(service: Service) -> uvicorn.Config:
+    """What uvicorn is told."""
+    settings = service.settings
+    return uvicorn.Config(
+        app.build(service),
+        http=protocol(most_connections(settings), settings.head_s),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+    )
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -35,12 +35,12 @@ class Service:
         self.settings = settings
         self.created = int(time.time())
         self.gate = Gate(settings.parallel, settings.queue)
-        self.metrics = Metrics(self.gate)
+        self._runs: set[Run] = set()
+        self.metrics = Metrics(self.gate, lambda: len(self._runs))
         self.error: ZerostallError | None = None
         self._pool = ThreadPoolExecutor(settings.parallel, thread_name_prefix="generation")
         self._llm: LLM | None = None
         self._opened = ExitStack()
-        self._runs: set[Run] = set()
 
     @property
     def llm(self) -> LLM:
@@ -94,13 +94,19 @@ class Service:
         return self.gate, self._pool, self.metrics, self.settings.timeout_s
 
     def track(self, run: R) -> R:
-        """Cancel a run when the service stops."""
-        self._runs = {other for other in self._runs if not other.done} | {run}
+        """Keep a run until it is done, to cancel it when the service stops."""
+        self._runs.add(run)
+        run.when_done(self._runs.discard)
         return run
+
+    @property
+    def runs(self) -> frozenset[Run]:
+        """Those that run or wait."""
+        return frozenset(self._runs)
 
     async def stop(self) -> None:
         """Cancel whatever still runs or waits, and wait for its threads."""
-        for run in self._runs:
+        for run in self.runs:
             run.cancel()
         await asyncio.to_thread(self._pool.shutdown)
 

@@ -22,6 +22,8 @@ class Settings:
         pooling: of embeddings; None: the model's own.
         body_bytes: largest request body.
         body_s: seconds in which a body must have arrived.
+        connections: most of them, fewer where the process may not have as many files.
+        head_s: seconds in which a connection must have sent the head of a request.
         timeout_s: longest time of a request, waiting included; 0 is no limit.
         grace_s: what running requests have to finish when the server is told to stop.
         keep_alive_s: silence of a stream after which a comment line is sent.
@@ -38,6 +40,8 @@ class Settings:
     pooling: str | None = None
     body_bytes: int = 8 * 2**20
     body_s: float = 30.0
+    connections: int = 1000
+    head_s: float = 10.0
     timeout_s: float = 3600.0
     grace_s: float = 30.0
     keep_alive_s: float = 10.0

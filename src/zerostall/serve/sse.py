@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,8 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from zerostall.serve.faults import ApiError
+from zerostall.errors import ZerostallError
+from zerostall.serve.faults import ApiError, to_api_error, unexpected
 from zerostall.serve.run import Run
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 DONE = b"data: [DONE]\n\n"
@@ -75,6 +79,12 @@ async def _lines(events: AsyncIterator[Any], wire: Wire) -> AsyncIterator[bytes]
             yield wire.alive if data is None else wire.event(data)
     except ApiError as error:
         yield wire.error(error)
+    except ZerostallError as error:
+        yield wire.error(to_api_error(error))
+    except Exception:
+        # The status has been sent: an event is all that can still tell.
+        log.exception("a stream broke off")
+        yield wire.error(unexpected())
     else:
         yield wire.end
 

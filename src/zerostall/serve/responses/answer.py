@@ -58,35 +58,36 @@ class Answer:
         }
 
     async def stream(self, run: Run) -> AsyncIterator[Event | None]:
-        """The events of the stream; None is a sign of life. A failure is the last of them."""
+        """The events of the stream; None is a sign of life."""
         for kind in ("response.created", "response.in_progress"):
             yield self._event({"type": kind, "response": self._response("in_progress")})
-        try:
-            async for piece in self._single.pieces(run):
-                if piece is None:
-                    yield None
-                    continue
-                if piece.progress is not None:
-                    response = self._response("in_progress")
-                    event = {"type": "response.in_progress", "response": response}
-                    yield self._event(event | {"prompt_progress": piece.progress})
-                    continue
-                self._items.note(text_logprobs(self._llm, piece.logprobs))
-                for part in piece.parts:
-                    for event in self._items.add(part):
-                        yield self._event(event)
-                if piece.reason is not None:
-                    status = _status(piece.reason)
-                    for event in self._items.close(status):
-                        yield self._event(event)
-                    response = self._response(status)
-                    yield self._event({"type": f"response.{status}", "response": response})
-        except ApiError as error:
-            told = error.body()["error"]
-            code = error.code or told["type"]
-            yield self._event(
-                {"type": "error", "code": code, "message": str(error), "param": error.param}
-            )
+        async for piece in self._single.pieces(run):
+            if piece is None:
+                yield None
+                continue
+            if piece.progress is not None:
+                response = self._response("in_progress")
+                event = {"type": "response.in_progress", "response": response}
+                yield self._event(event | {"prompt_progress": piece.progress})
+                continue
+            self._items.note(text_logprobs(self._llm, piece.logprobs))
+            for part in piece.parts:
+                for event in self._items.add(part):
+                    yield self._event(event)
+            if piece.reason is not None:
+                status = _status(piece.reason)
+                for event in self._items.close(status):
+                    yield self._event(event)
+                response = self._response(status)
+                yield self._event({"type": f"response.{status}", "response": response})
+
+    def failure(self, error: ApiError) -> Event:
+        """The last event of a stream that failed."""
+        told = error.body()["error"]
+        code = error.code or told["type"]
+        return self._event(
+            {"type": "error", "code": code, "message": str(error), "param": error.param}
+        )
 
     async def whole(self, run: Run) -> dict[str, Any]:
         """The answer in one piece."""

@@ -21,8 +21,6 @@ from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
 if TYPE_CHECKING:
     from zerostall.llm import LLM
 
-WIRE = Wire(event=named_event, end=b"")
-
 
 def routes(service: Service) -> APIRouter:
     """The route."""
@@ -38,7 +36,8 @@ def routes(service: Service) -> APIRouter:
         answer = Answer(service, body, prompt, job.params)
         run = service.start([job])
         if body.stream:
-            return EventStream(run, answer.stream(run), WIRE)
+            wire = Wire(named_event, lambda error: named_event(answer.failure(error)), end=b"")
+            return EventStream(run, answer.stream(run), wire)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))
 
     return router

@@ -1,0 +1,95 @@
+"""What the server keeps of a request: nothing once it has ended, wherever that was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import httpx
+import pytest
+
+from tests.serve.process import LONG, serving
+from tests.serve.scripted import ScriptedLLM, inside
+from tests.tasks import HANG_S
+
+BODY = {"messages": [{"role": "user", "content": "x"}]}
+WAITING = 20
+
+
+async def until(true):
+    end = time.monotonic() + HANG_S
+    while not true():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.005)
+
+
+def post(client, **fields):
+    return asyncio.ensure_future(client.post("/v1/chat/completions", json=BODY | fields))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_run_is_kept_of_a_request_whose_time_was_over_while_it_waited(stream):
+    async def main():
+        llm = ScriptedLLM("a", silent_until="released")
+        async with inside(llm, parallel=1, timeout_s=0.2) as (client, service):
+            answers = await asyncio.gather(
+                *(post(client, stream=stream) for _ in range(1 + WAITING))
+            )
+            assert all("longer than 0.2 s" in answer.text for answer in answers)
+            # The thread of the one that ran does not look up before it is released.
+            assert (len(service.runs), service.gate.running, service.gate.waiting) == (1, 1, 0)
+            llm.released.set()
+            await until(lambda: not service.runs)
+            assert (service.gate.running, service.gate.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_no_run_is_kept_of_a_client_that_went_away_while_it_waited():
+    async def main():
+        llm = ScriptedLLM("a", silent_until="released")
+        async with inside(llm, parallel=1) as (client, service):
+            runs = post(client)
+            await until(lambda: service.gate.running == 1)
+            waiting = [post(client) for _ in range(WAITING)]
+            await until(lambda: service.gate.waiting == WAITING)
+            assert len(service.runs) == 1 + WAITING
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert (len(service.runs), service.gate.waiting) == (1, 0)
+            llm.released.set()
+            assert (await runs).status_code == 200
+            assert len(service.runs) == 0
+
+    asyncio.run(main())
+
+
+def test_what_waits_when_the_server_stops_is_told_so():
+    async def main():
+        llm = ScriptedLLM("a", silent_until="cancelled")
+        async with inside(llm, parallel=1) as (client, service):
+            asked = [post(client) for _ in range(3)]
+            await until(lambda: service.gate.waiting == 2)
+            await service.stop()
+            first, *others = await asyncio.gather(*asked)
+            assert len(service.runs) == 0
+        assert first.status_code == 200  # it was told to stop and has said all
+        assert [answer.status_code for answer in others] == [503, 503]
+        assert "before its turn" in others[0].json()["error"]["message"]
+
+    asyncio.run(main())
+
+
+def test_connections_cut_in_the_queue_leave_nothing_behind(tmp_path):
+    with serving(tmp_path / "log.jsonl", "--parallel", "1", "--queue", str(WAITING)) as server:
+        url = f"{server.url}/v1/completions"
+        with httpx.stream("POST", url, json=LONG | {"stream": True}):
+            server.wait_until("zerostall_running", 1)
+            with contextlib.ExitStack() as waiting:
+                for _ in range(WAITING):
+                    waiting.enter_context(httpx.stream("POST", url, json=LONG | {"stream": True}))
+                server.wait_until("zerostall_runs", 1 + WAITING)
+            server.wait_until("zerostall_runs", 1)
+        server.wait_until("zerostall_runs", 0)
