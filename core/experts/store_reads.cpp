@@ -16,8 +16,8 @@ namespace {
 constexpr uint32_t kTagParts = 4;
 // Reads ahead wait while so much is under way, when a token is decoded, as the drive reads in this
 // time: less leaves it idle (requests of 352 KiB at 1.7 GB/s: 1.56 with 1 MiB under way, 1.59 with
-// 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms with
-// no limit, 421 with 1 MiB, 390 with 2, taking turns.
+// 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms
+// with no limit, 421 with 1 MiB, 390 with 2, taking turns.
 constexpr double kFlightNs = 1.2e6;
 constexpr double kLeastFlight = 512 << 10, kMostFlight = 8 << 20;
 
