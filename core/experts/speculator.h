@@ -1,7 +1,8 @@
 // How far to read ahead. What a read that comes true has brought when its layer demands it is
 // saved; one that does not delays the demand by what of it is under way then, for the rest is given
 // up. So one that fits into the time in which the drive is idle anyway is begun unless it hardly
-// ever comes true, and others if they do more often than not: they bring as much as they may delay.
+// ever comes true, and others if they do as a rule: when a demand comes, less of them has come than
+// is under way.
 #pragma once
 
 #include <array>
@@ -20,7 +21,7 @@ class Speculator {
 
   // Ranks told apart; those of late guesses follow those of early ones.
   static constexpr size_t kRanks = 32;
-  static constexpr double kLeastOdds = 0.1, kEvenOdds = 0.5;
+  static constexpr double kLeastOdds = 0.1, kGoodOdds = 0.7;
 
   explicit Speculator(size_t layers) : windows_(layers) {}
 
@@ -45,7 +46,7 @@ class Speculator {
 
   // Whether to begin a read of this rank (0: the likeliest).
   bool worth(size_t rank, bool fits) const {
-    return ranks_[rank].used > ranks_[rank].read * (fits ? kLeastOdds : kEvenOdds);
+    return ranks_[rank].used > ranks_[rank].read * (fits ? kLeastOdds : kGoodOdds);
   }
   // What became of a read of this rank.
   void judge(size_t rank, bool used);

@@ -19,7 +19,7 @@ constexpr uint32_t kTagParts = 4;
 // 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms
 // with no limit, 421 with 1 MiB, 390 with 2, taking turns.
 constexpr double kFlightNs = 1.2e6;
-constexpr double kLeastFlight = 512 << 10, kMostFlight = 8 << 20;
+constexpr double kLeastFlight = 64 << 10, kMostFlight = 8 << 20;
 
 }  // namespace
 
