@@ -106,11 +106,14 @@ class Loaded:
         """Free the model; a call under way in another thread ends with ClosedError.
 
         Raises:
-            StorageError: the profile cannot be written.
+            StorageError: the profile or the trace could not be written. The model is freed.
+            Whatever else `Streaming.trace` raised.
         """
         scores = self.scheduler.close()
         if self.profile is not None and scores:
             write_profile(self.profile, self.file, scores)
+        if self.scheduler.trace_error is not None:
+            raise self.scheduler.trace_error
 
 
 @dataclass(frozen=True)

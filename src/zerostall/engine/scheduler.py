@@ -7,6 +7,7 @@ gives (docs/adr/0001).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, O
 if TYPE_CHECKING:
     from zerostall._core import Engine
 
+log = logging.getLogger(__name__)
+
 PAGE = 64  # positions of a page of the cache
 
 
@@ -36,8 +39,12 @@ class Scheduler:
 
     Args:
         engine: the core's, nobody else's from now on while tasks run.
-        trace: called after each step with what it demanded, if the engine was told to trace.
+        trace: called after each step with what it demanded, if the engine was told to trace. What
+            it raises ends the tracing and nothing else.
         gap_factor: as for Pace.
+
+    Attributes:
+        trace_error: what tracing ended with; None while all is well.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Scheduler:
     ) -> None:
         self._engine: Engine | None = engine
         self._trace = trace
+        self.trace_error: Exception | None = None
         self._lock = threading.Lock()
         self._new: deque[Task] = deque()
         self._released: deque[Place] = deque()
@@ -270,8 +278,6 @@ class Scheduler:
         begun = time.perf_counter()
         try:
             given = self._compute(*arrays(batch))
-            if self._trace is not None:
-                self._trace(self.engine.take_trace())
         except CancelledError:
             return  # nobody wants it any more; or else it is chosen again
         except OutOfBudgetError as error:
@@ -286,12 +292,14 @@ class Scheduler:
         self._pace.note(answers, prompts, time.perf_counter() - begun)
         self._ledger.charge(batch, self.engine.stream_stats())
         self._clock += 1
-        done = [0, 0]
         for part in batch:
             place = part.task.place
             place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
+        self._record()
+        done = [0, 0]
+        for part in batch:
             self._advance(part.task)
             kind = part.task.wants_hidden
             first, done[kind] = done[kind], done[kind] + part.rows
@@ -302,6 +310,19 @@ class Scheduler:
         if len(hidden):
             return self.engine.step_hidden(tokens, sequences, rows, hidden)
         return self.engine.step(tokens, sequences, rows), np.empty((0, 0), np.float32)
+
+    def _record(self) -> None:
+        """Trace the step, which is done whatever comes of that."""
+        if self._trace is None:
+            return
+        demands = self.engine.take_trace()  # also where they go nowhere: until then they are kept
+        if self.trace_error is not None:
+            return
+        try:
+            self._trace(demands)
+        except Exception as error:  # noqa: BLE001  whoever closes the model gets it
+            self.trace_error = error
+            log.error("nothing more is traced: %s", error)
 
     def _hand_out(self, task: Task, rows: Rows) -> None:
         if len(rows) == 0 or task.stopped:

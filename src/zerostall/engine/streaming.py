@@ -46,7 +46,8 @@ class Streaming:
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
         trace: called after each step with its demands, each a tuple (step, layer, experts,
-            tokens routed to each, a letter for each: h hit, s shadow, m miss).
+            tokens routed to each, a letter for each: h hit, s shadow, m miss). An error that it
+            raises changes no answer: it is logged, ends the tracing, and close() raises it.
         profile: a file that remembers which experts were wanted: read at load, so that they are
             in memory from the start, and written on close.
         speculator: a file of `zerostall train-speculator`, with which guesses what the next layer
