@@ -90,6 +90,7 @@ class Loaded:
     Attributes:
         tokenizer: None if the file carries no vocabulary.
         profile: of its experts, written on close.
+        key: of the model, for the profile.
         keep: how many tokens of a prompt stay when the context is full; None: an answer ends then.
     """
 
@@ -100,6 +101,7 @@ class Loaded:
     scheduler: Scheduler
     load_ms: float
     profile: Path | None = None
+    key: str | None = None
     keep: int | None = None
 
     def close(self) -> None:
@@ -110,8 +112,8 @@ class Loaded:
             Whatever else `Streaming.trace` raised.
         """
         scores = self.scheduler.close()
-        if self.profile is not None and scores:
-            write_profile(self.profile, self.file, scores)
+        if self.profile is not None and self.key is not None and scores:
+            write_profile(self.profile, self.key, scores)
         if self.scheduler.trace_error is not None:
             raise self.scheduler.trace_error
 
@@ -206,7 +208,9 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
+    # Now, not on close, when the file may be gone.
+    key = options.streaming.key_of(file) if planned.plan.expert_bytes is not None else None
+    engine = start_engine(file, model, options, planned.placement, planned.plan, progress, key)
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
     scheduler = Scheduler(engine, options.streaming.trace, options.gap_factor)
@@ -219,6 +223,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         scheduler,
         load_ms,
         options.streaming.profile,
+        key,
         options.keep if options.context_shift else None,
     )
 
@@ -249,8 +254,9 @@ def start_engine(
     placement: Placement,
     plan: Plan,
     progress: Callable[[float], None] | None,
+    key: str | None = None,
 ) -> Engine:
-    """Pack the weights and start the threads."""
+    """Pack the weights and start the threads; `key` is the model's, if something is remembered."""
     from zerostall._core import Engine
 
     cpus, nodes = placement.cpus, placement.nodes
@@ -270,6 +276,6 @@ def start_engine(
         isa=options.isa,
         streaming=None
         if plan.expert_bytes is None
-        else options.streaming.to_core(plan.expert_bytes, file),
+        else options.streaming.to_core(plan.expert_bytes, file, key),
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )
