@@ -57,6 +57,7 @@ class Options:
     gap_factor: float = GAP_FACTOR
     context_shift: bool = False
     keep: int = 0
+    kv_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -69,6 +70,8 @@ class Options:
             )
         if self.ctx is not None and self.ctx < 1:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
+        if self.kv_tokens is not None and self.kv_tokens < 1:
+            raise InvalidRequestError(f"kv_tokens is {self.kv_tokens}; give at least 1, or None")
         if self.max_batch is not None and self.max_batch < 1:
             raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1, or None")
         if not self.gap_factor >= 1:
@@ -165,6 +168,7 @@ def plan_load(path: Path, options: Options) -> Planned:
         ram,
         path.name,
         streamed if streamed.experts else None,
+        options.kv_tokens,
     )
     if options.streaming.record_states and plan.expert_bytes is None and streamed.experts:
         plan = replace(plan, expert_bytes=streamed.experts)

@@ -97,6 +97,7 @@ class Rates:
     """Tokens a second of one run; None for a part that was not asked for."""
 
     prefill: float | None
+            kv_tokens=self.context,  # one sequence
     decode: float | None
 
 
