@@ -19,9 +19,10 @@ import numpy as np
 
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
+from zerostall.engine.places import Places
 from zerostall.engine.streaming import Demand
 from zerostall.engine.task import Place, Rows, Task
-from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
+from zerostall.errors import CancelledError, ClosedError, OutOfBudgetError
 
 if TYPE_CHECKING:
     from zerostall._core import Engine
@@ -57,6 +58,7 @@ class Scheduler:
         self._trace = trace
         self.trace_error: Exception | None = None
         self._lock = threading.Lock()
+        self._turned = threading.Condition(self._lock)  # the thread dropped what had ended
         self._new: deque[Task] = deque()
         self._released: deque[Place] = deque()
         self._running = False  # whether the thread is there; under the lock
@@ -65,7 +67,7 @@ class Scheduler:
         self._count = 0
         # For whoever has the lock, or is the thread:
         self._tasks: list[Task] = []  # in order of arrival
-        self._places: list[Place] = []  # those with a sequence in the engine
+        self._places = Places()
         self._batch: list[Part] = []  # of the step under way
         self._pace = Pace(gap_factor)
         self._ledger = Ledger(engine.stream_stats())
@@ -135,27 +137,30 @@ class Scheduler:
         """Write what a place holds to a file.
 
         Raises:
-            InvalidRequestError: it holds nothing.
+            InvalidRequestError: it holds nothing, also because its memory was taken.
             StorageError: the file cannot be written; there is none then.
         """
         with self._lock:
-            if place.sequence is None or not place.tokens:
-                raise InvalidRequestError("the session holds no tokens; there is nothing to save")
-            self.engine.save_state(place.sequence, path)
+            self._places.save(self.engine, place, path)
 
     def restore(self, path: Path) -> Place:
-        """A place with what save() wrote.
+        """A place with what save() wrote; places that nobody computes in make room for it.
 
         Raises:
             StateFileError: the file is damaged, or of another model, version or kv_type.
             ContextLengthError, OutOfBudgetError, StorageError: it does not fit or cannot be read.
         """
-        place = Place()
         with self._lock:
-            place.sequence = self.engine.load_state(path)
-            place.tokens = self.engine.sequence_tokens(place.sequence)
-            self._places.append(place)
-        return place
+            while True:
+                if not self._running:
+                    self._drop_stopped()
+                try:
+                    return self._places.restore(self.engine, path, self._busy())
+                except OutOfBudgetError:
+                    # Places of tasks that have just ended rest once the thread has seen that.
+                    if not any(task.stopped or task.finished for task in self._tasks):
+                        raise
+                    self._turned.wait()
 
     def stream_stats(self) -> dict[str, int]:
         """Counters of streamed experts since the load; empty if none are streamed."""
@@ -206,6 +211,7 @@ class Scheduler:
             self._ended.set()
             raise
 
+                self._turned.notify_all()
     def _next(self) -> bool:
         """Choose the next step; without one the thread ends."""
         with self._lock:
@@ -219,6 +225,7 @@ class Scheduler:
             self._free_released()
             if not self._closed:
                 self._batch = self._choose()
+            self._turned.notify_all()
             if not self._batch:
                 self._running = False
                 self._ended.set()
@@ -245,14 +252,13 @@ class Scheduler:
     def _place(self, task: Task) -> None:
         """Let the place hold as much of the task's tokens as the cache has, and nothing else."""
         place = task.place
-        if place.sequence is None:
-            place.sequence = self.engine.open_sequence()
-            self._places.append(place)
+        self._places.open(self.engine, place)
+        assert place.sequence is not None
         # The first wanted row has to be computed.
         kept = min(_common(place.tokens, task.tokens), task.next_row)
         if kept < PAGE <= task.next_row:
             kept = 0  # less than the page that the cache may have
-        self._truncate(place, kept)
+        self._places.truncate(self.engine, place, kept)
         if not place.tokens:
             wanted = np.asarray(task.tokens[: task.next_row + 1], np.int32)
             place.tokens = task.tokens[: self.engine.adopt_prefix(place.sequence, wanted)]
@@ -266,11 +272,6 @@ class Scheduler:
         if task.watched:
             answers = any(other.remaining == 1 for other in self._tasks if other is not task)
             task.advance(self._pace.prompt_ms(task.remaining, answers))
-
-    def _truncate(self, place: Place, length: int) -> None:
-        if place.sequence is not None and length < len(place.tokens):
-            self.engine.truncate(place.sequence, length)
-            del place.tokens[length:]
 
     def _step(self) -> None:
         """Run the step chosen and hand out what it gave."""
@@ -344,16 +345,20 @@ class Scheduler:
 
     def _make_room(self, batch: list[Part], error: OutOfBudgetError) -> None:
         """Take the memory of one sequence: one that rests, or that of the least urgent task."""
-        busy = {id(task.place) for task in self._tasks}
-        resting = [place for place in self._places if id(place) not in busy and place.tokens]
-        if resting:
-            self._truncate(min(resting, key=lambda place: place.used), 0)
-            return
+        with self._lock:  # nobody is to save what is just taken away
+            if not self._places.evict_resting(self.engine, self._busy()):
+                self._preempt(batch, error)
+
+    def _busy(self) -> list[Place]:
+        """Places that may be in the step under way, or lose what is computed already."""
+        return [task.place for task in self._tasks]
+
+    def _preempt(self, batch: list[Part], error: OutOfBudgetError) -> None:
         first = min((part.task for part in batch), key=lambda task: (task.priority, task.number))
         others = [task for task in self._tasks if task.place.tokens and task is not first]
         if others:
             last = max(others, key=lambda task: (task.paused, task.priority, task.number))
-            self._truncate(last.place, 0)
+            self._places.evict(self.engine, last.place)
             last.placed = False
             self.preempted += 1
         elif len(batch) > 1:
@@ -371,13 +376,8 @@ class Scheduler:
     def _free_released(self) -> None:
         while self._released:
             place = self._released.popleft()
-            if place.sequence is None:
-                continue
             if self._engine is not None:
-                self._engine.close_sequence(place.sequence)
-            self._places = [other for other in self._places if other is not place]
-            place.sequence = None
-            place.tokens = []
+                self._places.close(self._engine, place)
 
 
 def _common(a: list[int], b: list[int]) -> int:
