@@ -163,8 +163,11 @@ class Scheduler:
                     self._turned.wait()
 
     def stream_stats(self) -> dict[str, int]:
-        """Counters of streamed experts since the load; empty if none are streamed."""
-        return self.engine.stream_stats()
+        """Counters of streamed experts since the load; empty if none are streamed.
+
+        Those of the core (core/experts/options.h), and compute_ns, what steps took beside stalls.
+        """
+        return self._ledger.whole(self.engine.stream_stats())
 
     def close(self) -> list[float]:
         """Drop the engine once the step under way has ended; later calls raise ClosedError.
@@ -208,10 +211,10 @@ class Scheduler:
                 self._new.clear()
                 self._batch = []
                 self._running = False
+                self._turned.notify_all()
             self._ended.set()
             raise
 
-                self._turned.notify_all()
     def _next(self) -> bool:
         """Choose the next step; without one the thread ends."""
         with self._lock:
@@ -222,10 +225,10 @@ class Scheduler:
                 task.number = self._count
                 self._tasks.append(task)
             self._drop_stopped()
+            self._turned.notify_all()
             self._free_released()
             if not self._closed:
                 self._batch = self._choose()
-            self._turned.notify_all()
             if not self._batch:
                 self._running = False
                 self._ended.set()
@@ -290,8 +293,9 @@ class Scheduler:
         self._batch = []  # too late to interrupt it
         answers = sum(part.tokens == part.logits == 1 for part in batch)
         prompts = sum(part.tokens for part in batch) - answers
-        self._pace.note(answers, prompts, time.perf_counter() - begun)
-        self._ledger.charge(batch, self.engine.stream_stats())
+        seconds = time.perf_counter() - begun
+        self._pace.note(answers, prompts, seconds)
+        self._ledger.charge(batch, self.engine.stream_stats(), int(1e9 * seconds))
         self._clock += 1
         for part in batch:
             place = part.task.place
