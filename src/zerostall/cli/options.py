@@ -230,7 +230,7 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
     from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
-    record = Recorder()
+    record = Recorder(how.mirror or ())
     with bar(f"loading {model}") as progress:
         llm = LLM(
             model,
