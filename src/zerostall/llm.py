@@ -57,6 +57,8 @@ class LLM(OpenModel):
             made for less or memory is short.
         ram: memory budget of the process in bytes or as "6.5G"; None: what the machine has
             available. Of a mixture of experts that does not fit, the experts are streamed.
+        kv_tokens: tokens of all sequences that the KV cache holds, at least ctx; None: 8 times ctx,
+            where experts are streamed up to twice, as memory allows.
         kv_type: precision of the KV cache, "f16", "f32" or "int8" (half of f16, with a scale
             for each token and head); "auto" is int8, but f16 for a model whose keys have a bias.
         isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
@@ -94,6 +96,7 @@ class LLM(OpenModel):
         threads: int | None = None,
         ctx: int | None = None,
         ram: int | float | str | None = None,
+        kv_tokens: int | None = None,
         kv_type: str = "auto",
         isa: str | None = None,
         max_batch: int | None = None,
@@ -110,6 +113,7 @@ class LLM(OpenModel):
             *(threads, ctx, ram, kv_type, isa, max_batch, pin, reading, experts),
             context_shift=context_shift,
             keep=keep,
+            kv_tokens=kv_tokens,
             gap_factor=gap_factor,
         )
         super().__init__(load(hub.resolve(model), options, progress))

@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from tests.cli.shell import COMMAND, PAUSING, run, run_json
 from tests.tasks import HANG_S
 from zerostall import LLM, SamplingParams
+from zerostall.cli.run import describe
+from zerostall.engine.completion import StreamTimings, Timings
 
 PROMPT = "def read_lines(path):"
 GREEDY = ("--temp", "0", "-n", "16", "-t", "1")
@@ -73,6 +76,28 @@ def test_echo_and_stats_add_the_prompt_and_a_line_on_stderr(llm, reference):
     assert f"prompt {len(llm.tokenize(PROMPT))} tokens" in done.stderr
     assert "predicted 16 tokens" in done.stderr
     assert done.stderr.count("tokens/s") == 2
+
+
+def test_stats_of_streamed_experts_tell_what_a_token_took():
+    counts = dict.fromkeys((field.name for field in fields(StreamTimings)), 0)
+    counts |= {"demanded": 200, "hits": 150, "misses": 50, "bytes_read": 40 << 20}
+    counts |= {"bytes_wasted": 5_000_000, "read_ms": 20.0, "compute_ms": 60.0, "stall_ms": 20.0}
+    counts |= {"evictions": 7, "slots": 30, "resident": 29, "given": 3 << 20}
+    lines = describe(Timings(1.0, 11, 30.0, 10, 50.0, StreamTimings(**counts))).splitlines()
+    assert len(lines) == 3
+    assert "75.0% in memory" in lines[1]
+    assert "read 0.04 GB at 2.10 GB/s, 0.01 GB of it in vain" in lines[1]
+    assert lines[2] == (
+        "a token 4.00 ms (3.00 computing, 1.00 stalled), 2 MiB read | "
+        "29 experts in 30 slots, 7 evicted, 3 MiB given back to the system"
+    )
+
+
+def test_the_size_of_the_cache_is_an_option(reference):
+    _, answer = run_json("run", PROMPT, *GREEDY, "-c", "256", "--kv-tokens", "256")
+    assert answer["text"] == reference.text
+    code, answer = run_json("run", PROMPT, *GREEDY, "-c", "256", "--kv-tokens", "255")
+    assert (code, "kv_tokens is 255" in answer["error"]["message"]) == (2, True)
 
 
 def test_stop_ends_the_text(reference):

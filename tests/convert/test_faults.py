@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from tests.tasks import HANG_S
 from zerostall import LLM, convert, hub
 from zerostall._core import GgufFile
+from zerostall.convert import conversion
+from zerostall.convert.layout import HEADER_CHECKSUM
 from zerostall.errors import (
     InvalidRequestError,
     ModelFormatError,
@@ -93,6 +97,43 @@ def test_verify_names_where_a_bit_flipped(file: Path, tensor: str, within: int, 
         convert.verify(file, NANO)
 
 
+def test_verify_without_the_model_finds_any_byte_of_the_header_that_changed(
+    file: Path, whole: bytes
+) -> None:
+    header = min(tensor.offset for tensor in GgufFile(file).stored_tensors())
+    behind = whole.index(b"zerostall.header_checksum") - 40  # the last keys and all behind them
+    checked = [*range(behind, behind + 120), *range(0, header, header // 150)]
+    for at in checked:
+        change(file, at, bytes([whole[at] ^ 0x10]))
+        with pytest.raises((ModelFormatError, UnsupportedModelError, InvalidRequestError)):
+            convert.verify(file)
+        change(file, at, whole[at : at + 1])
+    convert.verify(file)
+
+
+def test_verify_says_that_it_is_the_metadata_that_changed(file: Path, whole: bytes) -> None:
+    flip(file, whole.index(b"general.name") + len(b"general.name") + 12)  # its first letter
+    with pytest.raises(
+        ModelFormatError, match=r"header \(metadata and tensor directory\): differs"
+    ):
+        convert.verify(file)
+    LLM(file).close()  # it is not compared at load
+
+
+def test_a_file_from_before_headers_had_checksums_verifies_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "old.gguf"
+    make = partial(conversion.plan, header_checksum=False)
+    monkeypatch.setattr(conversion, "plan", make)
+    convert.convert(NANO, old)
+    assert HEADER_CHECKSUM not in GgufFile(old)
+    convert.verify(old)
+    convert.verify(old, NANO)
+    with LLM(old) as llm, LLM(NANO) as plain:
+        assert llm.logits([5, 6, 7]).tobytes() == plain.logits([5, 6, 7]).tobytes()
+
+
 def test_verify_tells_another_model_from_its_own(file: Path) -> None:
     with pytest.raises(ModelFormatError, match="header: differs from that of a conversion"):
         convert.verify(file, hub.resolve("nano-draft"))
@@ -138,8 +179,8 @@ def test_a_kill_leaves_the_old_file_and_the_next_run_goes_on(tmp_path: Path, who
     out.write_bytes(b"old")
     assert run(SLOW, out).returncode == -signal.SIGKILL
     assert out.read_bytes() == b"old"
-    (partial,) = tmp_path.glob(".out.gguf.*.partial")
-    before = os.stat(partial).st_ino
+    (part,) = tmp_path.glob(".out.gguf.*.partial")
+    before = os.stat(part).st_ino
     steps: list[int] = []
     convert.convert(NANO, out, lambda done, total: steps.append(done))
     assert os.stat(out).st_ino == before
@@ -150,8 +191,8 @@ def test_a_kill_leaves_the_old_file_and_the_next_run_goes_on(tmp_path: Path, who
 def test_what_a_kill_left_is_checked_before_it_is_used(tmp_path: Path, whole: bytes) -> None:
     out = tmp_path / "out.gguf"
     run(SLOW, out)
-    (partial,) = tmp_path.glob(".out.gguf.*.partial")
-    flip(partial, stored(partial_whole(tmp_path, whole), "token_embd.weight") + 5)
+    (part,) = tmp_path.glob(".out.gguf.*.partial")
+    flip(part, stored(partial_whole(tmp_path, whole), "token_embd.weight") + 5)
     convert.convert(NANO, out)
     assert out.read_bytes() == whole
 
@@ -162,7 +203,9 @@ def partial_whole(folder: Path, whole: bytes) -> Path:
     return path
 
 
-def test_a_full_drive_is_a_storage_error_and_leaves_nothing(tmp_path: Path, whole: bytes) -> None:
+def test_a_full_drive_is_a_storage_error_and_the_next_run_goes_on(
+    tmp_path: Path, whole: bytes
+) -> None:
     out = tmp_path / "out.gguf"
     out.write_bytes(b"old")
 
@@ -172,7 +215,70 @@ def test_a_full_drive_is_a_storage_error_and_leaves_nothing(tmp_path: Path, whol
     done = run(LIMITED, out, preexec_fn=limit)
     assert "StorageError" in done.stderr and "make room, or choose another drive" in done.stderr
     assert out.read_bytes() == b"old"
+    (part,) = tmp_path.glob(".out.gguf.*.partial")
+    assert f"stays in {part}: the same call goes on from there" in done.stderr
+    assert part.stat().st_size == len(whole) // 2
+    before = part.stat().st_ino
+    convert.convert(NANO, out)
+    assert (out.read_bytes(), out.stat().st_ino) == (whole, before)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_drive_that_fails_keeps_what_was_written(
+    tmp_path: Path, whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write, left = tmp_path / "out.gguf", os.pwrite, [30]
+
+    def failing(descriptor: int, data: memoryview, at: int) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return write(descriptor, data, at)
+
+    def writes(out: Path) -> int:
+        left[0] = 10**6
+        convert.convert(NANO, out)
+        return 10**6 - left[0]
+
+    monkeypatch.setattr(os, "pwrite", failing)
+    with pytest.raises(StorageError, match=r"Input/output error; check the drive\. What was"):
+        convert.convert(NANO, out)
+    assert writes(out) <= writes(tmp_path / "another") - 28  # the first tensors were there
+    assert out.read_bytes() == whole
+
+
+def test_a_drive_that_fails_at_once_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int, data: memoryview, at: int) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", failing)
+    with pytest.raises(StorageError, match=r"Input/output error; check the drive$"):
+        convert.convert(NANO, tmp_path / "out.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verifying", [False, True])
+def test_a_model_that_is_cut_while_it_is_read_is_a_storage_error(
+    file: Path, tmp_path: Path, verifying: bool
+) -> None:
+    model, out = tmp_path / "model.gguf", tmp_path / "out.gguf"
+    model.write_bytes(NANO.read_bytes())
+
+    def cut(done: int, total: int) -> None:
+        if done > total // 4:
+            os.truncate(model, 1 << 20)
+
+    call = partial(convert.verify, file) if verifying else partial(convert.convert, out=out)
+    with pytest.raises(StorageError, match=rf"{model}: reading at byte \d+ failed: the file ends"):
+        call(model=model, progress=cut)
+    assert not out.exists()
+
+
+def test_a_converted_file_that_is_cut_while_it_is_verified_is_a_storage_error(file: Path) -> None:
+    with pytest.raises(StorageError, match=rf"{file}: reading at byte \d+ failed: the file ends"):
+        convert.verify(file, progress=lambda done, total: os.truncate(file, 1 << 20))
 
 
 def test_free_space_is_checked_before_anything_is_written(
@@ -184,6 +290,7 @@ def test_free_space_is_checked_before_anything_is_written(
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result(fields))
     with pytest.raises(StorageError, match=r"needs 0.01 GB, the drive has 0.00 GB left"):
         convert.convert(NANO, tmp_path / "out.gguf")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_conversions_to_one_file_do_not_mix(tmp_path: Path, whole: bytes) -> None:

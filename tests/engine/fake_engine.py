@@ -6,7 +6,9 @@ one does, but without their number counting.
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -72,6 +74,20 @@ class FakeEngine:
             best = max(best, min(shared, len(wanted) - 1) // PAGE * PAGE)
         self.sequences[sequence] = wanted[:best]
         return best
+
+    def save_state(self, sequence: int, path: Path) -> None:
+        path.write_text(json.dumps(self.sequences[sequence]))
+
+    def load_state(self, path: Path) -> int:
+        held = json.loads(path.read_text())
+        if pages(held) > self.free_tokens:
+            raise OutOfBudgetError("no free page")
+        sequence = self.open_sequence()
+        self.sequences[sequence] = held
+        return sequence
+
+    def sequence_tokens(self, sequence: int) -> list[int]:
+        return list(self.sequences[sequence])
 
     def interrupt(self) -> None:
         self._interrupted.set()

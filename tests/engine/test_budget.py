@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.graph.tiny import HEAD_DIM, HEADS, HIDDEN, KV_HEADS, WIDTH, build_tape, write_model
@@ -15,6 +17,7 @@ from zerostall.engine.budget import (
     parse_bytes,
     show_bytes,
 )
+from zerostall.engine.streaming import reserve, with_reserve
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
 NEED = Footprint(weights=1_000_000, kv_per_token=100, scratch=50_000)
@@ -67,10 +70,10 @@ def test_a_footprint_counts_weights_the_cache_of_every_layer_and_scratch(tmp_pat
         (32768, None, None, Plan(4096, 8 * 4096)),
         (2048, None, None, Plan(2048, 8 * 2048)),
         (32768, 20000, None, Plan(20000, 8 * 20000)),
-        (32768, None, 1_050_000 + 100 * 4096, Plan(4096, 4096)),
-        (32768, None, 1_050_000 + 100 * 5000, Plan(4096, 5000)),
-        (32768, None, 1_050_000 + 100 * 4000, Plan(2048, 4000)),
-        (32768, None, 1_050_000 + 100 * 256, Plan(256, 256)),
+        (32768, None, with_reserve(1_050_000 + 100 * 4096), Plan(4096, 4096)),
+        (32768, None, with_reserve(1_050_000 + 100 * 5000), Plan(4096, 4992)),
+        (32768, None, with_reserve(1_050_000 + 100 * 4000), Plan(2048, 3968)),
+        (32768, None, with_reserve(1_050_000 + 100 * 256), Plan(256, 256)),
     ],
 )
 def test_the_context_is_4096_or_less_where_model_or_memory_want_so(
@@ -83,14 +86,65 @@ def test_the_context_is_4096_or_less_where_model_or_memory_want_so(
 def test_a_budget_too_small_names_the_smallest_that_works_and_that_works():
     with pytest.raises(OutOfBudgetError) as caught:
         make_plan(NEED, 32768, None, 1_000_000, "m.gguf")
-    assert "the smallest ram that works is 1075600 bytes (with ctx=256)" in str(caught.value)
-    assert make_plan(NEED, 32768, None, 1_075_600, "m.gguf").context == 256
+    least = with_reserve(1_075_600)
+    assert f"the smallest ram that works is {least} bytes (with ctx=256)" in str(caught.value)
+    assert make_plan(NEED, 32768, None, least, "m.gguf") == Plan(256, 256)
+    with pytest.raises(OutOfBudgetError):
+        make_plan(NEED, 32768, None, least - 1, "m.gguf")
 
 
 def test_a_context_that_was_asked_for_is_never_shortened():
     with pytest.raises(OutOfBudgetError) as caught:
         make_plan(NEED, 32768, 8192, 1_500_000, "m.gguf")
-    assert "1869200 bytes with ctx=8192, 1075600 bytes with ctx=256" in str(caught.value)
+    both = with_reserve(1_869_200), with_reserve(1_075_600)
+    assert "{} bytes with ctx=8192, {} bytes with ctx=256".format(*both) in str(caught.value)
+    assert make_plan(NEED, 32768, 8192, both[0], "m.gguf") == Plan(8192, 8192)
+    with pytest.raises(OutOfBudgetError):
+        make_plan(NEED, 32768, 8192, both[0] - 1, "m.gguf")
+
+
+@pytest.mark.parametrize("ram", [2_000_000, 400_000_000, 8_000_000_000])
+@pytest.mark.parametrize("given", [True, False])
+def test_what_is_planned_leaves_the_reserve_of_the_budget_free(monkeypatch, ram, given):
+    monkeypatch.setattr("zerostall.engine.budget.available_bytes", lambda: ram)
+    need = replace(NEED, kv_per_token=ram // 400)  # so that the cache takes all there is
+    plan = make_plan(need, 64, 64, ram if given else None, "m.gguf")
+    taken = need.weights + need.scratch + plan.kv_tokens * need.kv_per_token
+    assert ram // 2 < taken + reserve(ram) <= ram
+
+
+STREAMED = Footprint(
+    weights=1_000_000, kv_per_token=100, scratch=50_000, experts=10**9, least_experts=10**6
+)
+
+
+def streamed_plan(room, ctx=4096, kv_tokens=None):
+    """With so much room for experts beside one context."""
+    ram = with_reserve(STREAMED.total(kv_tokens or ctx) - STREAMED.least_experts + room)
+    resident = Footprint(weights=10**10, kv_per_token=100, scratch=50_000)
+    return make_plan(resident, 8192, ctx, ram, "m.gguf", STREAMED, kv_tokens)
+
+
+def test_a_second_context_beside_streamed_experts_takes_a_sixteenth_of_their_room_at_most():
+    assert streamed_plan(16 * 409_600) == Plan(4096, 8192, 15 * 409_600)
+    assert streamed_plan(80 * 409_600) == Plan(4096, 8192, 79 * 409_600)
+    half = 8 * 409_600
+    assert streamed_plan(half) == Plan(4096, 4096 + 2048, half - 204_800)
+    assert streamed_plan(10**6) == Plan(4096, 4096, 10**6)  # experts need all of it
+    assert streamed_plan(10**6 + 6400) == Plan(4096, 4096 + 64, 10**6)
+    assert streamed_plan(10**9 + 409_600) == Plan(4096, 8192, 10**9)
+
+
+def test_the_size_of_the_cache_can_be_chosen():
+    assert streamed_plan(10**8, kv_tokens=20_000) == Plan(4096, 20_000, 10**8)
+    assert make_plan(NEED, 8192, 2048, 10**9, "m.gguf", None, 2100) == Plan(2048, 2100)
+    assert make_plan(NEED, 8192, None, 10**9, "m.gguf", None, 1000) == Plan(1000, 1000)
+    ram = with_reserve(NEED.total(9000))
+    assert make_plan(NEED, 8192, None, ram, "m.gguf", None, 9000) == Plan(4096, 9000)
+    with pytest.raises(OutOfBudgetError, match=f"works is {ram} bytes with kv_tokens=9000, .*=256"):
+        make_plan(NEED, 8192, None, ram - 1, "m.gguf", None, 9000)
+    with pytest.raises(InvalidRequestError, match="too few for one sequence of ctx=512"):
+        make_plan(NEED, 8192, 512, 10**9, "m.gguf", None, 511)
 
 
 def test_a_context_beyond_the_model_is_refused_with_its_limit():

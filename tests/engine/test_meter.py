@@ -28,7 +28,8 @@ SUMMED += (
 
 
 def stats(value: int = 0) -> dict[str, int]:
-    return {name: value + i for i, name in enumerate(SUMMED)} | {"demanded": 0, "slots": 9}
+    counted = {name: value + i for i, name in enumerate(SUMMED)}
+    return counted | {"demanded": 0, "slots": 9, "resident": 7, "given": 4096}
 
 
 def parts(*tokens: int) -> list[Part]:
@@ -37,32 +38,51 @@ def parts(*tokens: int) -> list[Part]:
 
 def test_shares_are_in_proportion_to_the_tokens():
     ledger, batch = Ledger(stats()), parts(1, 1, 6)
-    ledger.charge(batch, stats(800))
+    ledger.charge(batch, stats(800), 0)
     assert [part.task.streamed["bytes_read"] for part in batch] == [100, 100, 600]
-    ledger.charge(batch[:1], stats(801))
+    ledger.charge(batch[:1], stats(801), 0)
     assert [part.task.streamed["misses"] for part in batch] == [101, 100, 600]
 
 
 def test_what_does_not_divide_is_lost_nowhere_and_falls_to_nobody_always():
     ledger, batch = Ledger(stats()), parts(1, 1, 1)
     for step in range(1, 31):
-        ledger.charge(batch, stats(2 * step))
+        ledger.charge(batch, stats(2 * step), 0)
         assert sum(part.task.streamed["hits"] for part in batch) == 2 * step
     assert [part.task.streamed["hits"] for part in batch] == [20, 20, 20]
 
 
 def test_demands_stay_the_sum_of_their_kinds():
     ledger, batch = Ledger(stats()), parts(1, 5, 11)
-    ledger.charge(batch, stats(10))
+    ledger.charge(batch, stats(10), 0)
     shares = [timings(part.task.streamed) for part in batch]
     assert sum(share.demanded for share in shares) == 30
     for share in shares:
         assert share.demanded == share.hits + share.shadow_hits + share.misses
 
 
+def test_computing_is_what_a_step_took_beside_its_stalls():
+    ledger, batch = Ledger(stats()), parts(1, 3)
+    ledger.charge(batch, stats(4_000_000), 10_000_000)
+    assert [timings(part.task.streamed).compute_ms for part in batch] == [1.5, 4.5]
+    ledger.charge(batch, stats(9_000_000), 5_000_000)  # all of it stalled
+    assert ledger.whole(stats())["compute_ns"] == 6_000_000
+
+
+def test_what_is_true_at_one_moment_is_not_divided_nor_summed():
+    ledger, batch = Ledger(stats()), parts(1, 3)
+    for slots in (20, 10):
+        ledger.charge(batch, stats(8) | {"slots": slots}, 0)
+    shares = [timings(part.task.streamed) for part in batch]
+    assert [(s.slots, s.resident, s.given) for s in shares] == [(10, 7, 4096)] * 2
+    both = shares[0] + shares[1]
+    assert (both.slots, both.resident, both.given) == (10, 7, 4096)
+    assert both.bytes_read == shares[0].bytes_read + shares[1].bytes_read
+
+
 def test_without_streaming_there_are_no_shares():
     ledger, batch = Ledger({}), parts(1, 2)
-    ledger.charge(batch, {})
+    ledger.charge(batch, {}, 5)
     assert [part.task.streamed for part in batch] == [{}, {}]
 
 
@@ -71,7 +91,7 @@ class Counting(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.counted = dict.fromkeys(SUMMED, 0)
+        self.counted = stats()
         self.chance = random.Random(1)
 
     def step(self, *args):
@@ -101,7 +121,9 @@ def test_the_shares_of_requests_that_share_steps_are_together_what_was_counted(r
     shared = sum(len(step) > 1 for step in engine.steps)
     assert (shared > 0) is (requests > 1)
     for name in SUMMED:
-        assert sum(task.streamed[name] for task in tasks) == engine.counted[name]
+        assert sum(task.streamed[name] for task in tasks) == engine.counted[name] - stats()[name]
     whole = meter.read()
     assert sum(timings(task.streamed).bytes_read for task in tasks) == whole.bytes_read
     assert sum(timings(task.streamed).demanded for task in tasks) == whole.demanded
+    computed = sum(task.streamed["compute_ns"] for task in tasks)
+    assert whole.compute_ms == computed / 1e6 > 0

@@ -15,7 +15,7 @@ from tests.engine.running import Greedy, answer, idle
 from tests.tasks import eventually
 from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.session import Session
-from zerostall.errors import ClosedError, OutOfBudgetError
+from zerostall.errors import ClosedError, OutOfBudgetError, StorageError
 
 
 def expected(prompt: list[int], count: int) -> list[int]:
@@ -257,6 +257,33 @@ def test_the_trace_is_given_after_each_step():
     with Session(scheduler) as session:
         answer(session, [1], 3)
     assert seen == [["demand"]] * 3
+
+
+def test_a_trace_that_cannot_be_written_changes_no_answer_and_is_told_once(caplog):
+    engine = FakeEngine()
+    taken = []
+    engine.take_trace = lambda: taken.append(1) or ["demand"]
+
+    def full(demands):
+        if len(taken) >= 3:
+            raise StorageError("run.jsonl: No space left on device")
+
+    hold = held(engine)
+    scheduler = Scheduler(engine, full)
+    users = Users(scheduler)
+    prompts = {name: [name + 1] * (name + 2) for name in range(3)}
+    for name, prompt in prompts.items():
+        users.ask(name, prompt, 12)
+    hold.set()
+    assert users.wait() == {name: expected(prompt, 12) for name, prompt in prompts.items()}
+    with Session(scheduler) as session:
+        assert answer(session, [5], 4) == expected([5], 4)
+        assert session.tokens == engine.sequences[session.place.sequence]
+    assert len(taken) == len(engine.steps)  # what the core keeps for the trace does not pile up
+    assert str(scheduler.trace_error) == "run.jsonl: No space left on device"
+    assert [record.message for record in caplog.records] == [
+        "nothing more is traced: run.jsonl: No space left on device"
+    ]
 
 
 @settings(max_examples=40, deadline=None)

@@ -58,9 +58,9 @@ def test_a_speculator_of_another_model_is_refused(written):
 
 def test_one_of_another_version_is_refused(tmp_path, model):
     path = tmp_path / "later.gguf"
-    keys = {"general.type": "speculator", "zerostall.speculator.version": 2}
+    keys = {"general.type": "speculator", "zerostall.speculator.version": 3}
     write_gguf(path, keys, [TensorSpec("x", (32,), "F32")], lambda index: [bytes(128)])
-    with pytest.raises(InvalidRequestError, match="version 2, expected 1"):
+    with pytest.raises(InvalidRequestError, match="version 3, expected 2"):
         read_speculator(path, model)
 
 

@@ -102,7 +102,7 @@ def test_options_out_of_range_are_named(nano: Model, options: dict, message: str
 
 
 def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(monkeypatch):
-    path, options = hub.resolve("nano"), Options(threads=1, ctx=1024)
+    path, options = hub.resolve("nano"), Options(threads=1, ctx=1024, kv_tokens=1024)
     least = smallest(ctx=1024)
     roomy = replace(options, ram=least + 4_000_000)
     short = plan_load(path, replace(roomy, max_batch=512)).plan.expert_bytes
@@ -118,3 +118,41 @@ def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(mo
     # Never at the cost of what one token needs, nor where nothing is streamed.
     assert plan_load(path, replace(options, ram=least)).options.max_batch == 512
     assert plan_load(path, options).options.max_batch == 512
+
+
+def test_two_users_of_long_contexts_do_not_preempt_each_other_beside_streamed_experts():
+    ram, prompts = smallest(ctx=256) + 6_000_000, [[1 + i] * 200 for i in range(2)]
+    with LLM("nano", ram=ram, ctx=256, **OPTIONS) as llm:
+        scheduler = llm.loaded.scheduler
+        assert scheduler.stream_stats()["slots"] > 0
+        assert scheduler.engine.cache_stats()["pages"] == 2 * 256 // 64
+        alone = [llm.generate(prompt, GREEDY).token_ids for prompt in prompts]
+        assert together(llm, prompts) == alone
+        assert scheduler.preempted == 0
+    with LLM("nano", ram=ram, ctx=256, kv_tokens=256, **OPTIONS) as llm:
+        assert together(llm, prompts) == alone
+        assert llm.loaded.scheduler.preempted > 0
+
+
+def together(llm: LLM, prompts: list[list[int]]) -> list[list[int]]:
+    """The tokens that each prompt gives, of which both are computed at once."""
+    streams = [llm.stream(prompt, GREEDY) for prompt in prompts]
+    pairs = [[chunk.token_ids[0] for chunk in pair] for pair in zip(*streams, strict=True)]
+    return [list(tokens) for tokens in zip(*pairs, strict=True)]
+
+
+def test_the_cache_has_the_size_that_was_asked_for_at_the_experts_cost():
+    ram = smallest(ctx=256) + 6_000_000
+    found = [
+        plan_load(hub.resolve("nano"), Options(threads=1, ctx=256, ram=ram, kv_tokens=tokens)).plan
+        for tokens in (256, 1024)
+    ]
+    assert [plan.kv_tokens for plan in found] == [256, 1024]
+    with LLM("nano", ram=ram, ctx=256, kv_tokens=1024, **OPTIONS) as llm:
+        assert llm.loaded.scheduler.engine.cache_stats()["pages"] == 1024 // 64
+        a_token = llm.loaded.scheduler.engine.memory()["kv_cache"] // 1024
+    assert found[0].expert_bytes - found[1].expert_bytes == 768 * a_token
+    with pytest.raises(InvalidRequestError, match="kv_tokens is 100, too few for one"):
+        LLM("nano", ctx=256, kv_tokens=100)
+    with pytest.raises(InvalidRequestError, match="kv_tokens is 0; give at least 1"):
+        LLM("nano", kv_tokens=0)

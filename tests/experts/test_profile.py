@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zerostall import LLM, SamplingParams, hub
-from zerostall.engine.profile import model_key
+from zerostall.engine.model_key import model_key
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import StorageError
 
@@ -110,6 +110,17 @@ def test_a_profile_that_cannot_be_written_is_an_error_on_close(tmp_path):
     with pytest.raises(StorageError, match=r"no such folder/profile: cannot be written"):
         llm.close()
     llm.close()  # closed all the same
+
+
+def test_a_profile_is_written_also_when_the_models_file_is_gone_by_then(cold, tmp_path):
+    model, profile = tmp_path / "nano.gguf", tmp_path / "profile"
+    model.write_bytes(hub.resolve("nano").read_bytes())
+    streaming = Streaming(io="pread", speculate=False, profile=profile)
+    with LLM(model, threads=1, ctx=256, ram=RAM, streaming=streaming) as llm:
+        assert llm.generate(PROMPT, GREEDY).token_ids == cold[1]
+        model.unlink()
+    kept, expected = (json.loads(path.read_text()) for path in (profile, cold[0]))
+    assert kept["model"] == expected["model"]
 
 
 def test_a_profile_that_cannot_be_read_is_an_error_at_load(tmp_path):

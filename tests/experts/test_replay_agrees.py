@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.experts.streamed import Model, logits
+from zerostall.engine.streaming import with_reserve
 from zerostall.errors import OutOfBudgetError
 from zerostall.lab.replay import replay
 from zerostall.lab.slots import divide_budget
@@ -33,11 +34,12 @@ def test_lrfu_in_the_replay_hits_where_the_engine_did(
         writer.add(demands)
     assert engine.take_trace() == []
     stats = engine.stream_stats()
-    (replayed,) = replay(read_trace(tmp_path / "trace"), [budget], ["lrfu"], half_life)
+    ram = with_reserve(budget)
+    (replayed,) = replay(read_trace(tmp_path / "trace"), [ram], ["lrfu"], half_life)
     assert replayed.decode.demands == stats["demanded"]
     assert replayed.decode.hits == stats["hits"]
     assert replayed.decode.bytes_missed == stats["bytes_read"]
-    assert replayed.room == sum(pool.room for pool in divide_budget(header, budget))
+    assert replayed.room == sum(pool.room for pool in divide_budget(header, ram))
     assert stats["resident"] <= replayed.room
 
 
@@ -52,7 +54,8 @@ def test_the_least_room_in_a_replay_is_the_engines(converted: Model) -> None:
 def test_the_least_room_for_many_layers_holds_all_experts_of_a_token() -> None:
     # 48 layers of 8: of 392 slots 16 are for reads, which leaves room for 376 experts only.
     header = TraceHeader("m", (TracedLayer(128, 8, 4096),) * 48, 0)
-    pools = divide_budget(header, 400 * 4096)
+    ram = with_reserve(400 * 4096)
+    pools = divide_budget(header, ram)
     assert [pool.room for pool in pools] == [384]
-    with pytest.raises(OutOfBudgetError, match=f"smallest ram that works is {400 * 4096} bytes"):
-        divide_budget(header, 400 * 4096 - 1)
+    with pytest.raises(OutOfBudgetError, match=f"smallest ram that works is {ram} bytes"):
+        divide_budget(header, ram - 1)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.lab.synthetic_trace import EXPERT_BYTES, make_trace, synthetic_trace
+from zerostall.engine.streaming import reserve, with_reserve
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 from zerostall.lab.eviction import POLICIES
 from zerostall.lab.replay import Replayed, Tally, replay
@@ -28,7 +29,7 @@ def budget(header, room):
     slots = room + most_used
     while slots - min(max(slots // 24, most_used), max(64, most_used)) < room:
         slots += 1
-    return header.other_bytes + slots * header.layers[0].bytes
+    return with_reserve(header.other_bytes + slots * header.layers[0].bytes)
 
 
 def replay_one(trace, room, policy, **options):
@@ -245,17 +246,19 @@ def test_with_room_for_all_only_the_first_demands_miss():
 def test_experts_of_each_size_have_a_pool_of_their_own():
     small, large = TracedLayer(8, 1, 1000), TracedLayer(8, 1, 3000)
     header = TraceHeader("mixed", (small, large, small), 500)
-    pools = divide_budget(header, 500 + 3000 + 6000)  # the least: 3 slots of 1000, 2 of 3000
+    pools = divide_budget(
+        header, with_reserve(500 + 3000 + 6000)
+    )  # the least: 3 slots of 1000, 2 of 3000
     assert [(p.slot_bytes, p.layers, p.room) for p in pools] == [
         (1000, (0, 2), 2),
         (3000, (1,), 1),
     ]
     # What is left is shared as 77000 to 210000: 80 slots of one, 72 of the other hold all.
-    pools = divide_budget(header, 500 + 9000 + 28700)
+    pools = divide_budget(header, with_reserve(500 + 9000 + 28700))
     assert [pool.room for pool in pools] == [3 + 7 - 1, 2 + 7 - 1]
     # A miss of one size drives out nothing of the other.
     events = [(1, 1, 0, [0]), (1, 1, 1, [0]), (2, 1, 0, [1]), (2, 1, 2, [0]), (3, 1, 1, [0])]
-    (found,) = replay(make_trace(header, events), [9500], ["lru"])
+    (found,) = replay(make_trace(header, events), [with_reserve(9500)], ["lru"])
     assert found.decode == Tally(3, 5, 1, 1000 + 3000 + 1000 + 1000)
 
 
@@ -270,12 +273,19 @@ def test_experts_of_each_size_have_a_pool_of_their_own():
 )
 def test_some_slots_hold_no_residents(layers, used, slots, room):
     header = TraceHeader("any", (TracedLayer(300, used, 10),) * layers, 0)
-    assert divide_budget(header, slots * 10)[0].room == room
+    assert divide_budget(header, with_reserve(slots * 10))[0].room == room
+
+
+@pytest.mark.parametrize("ram", [10_000_000, 300_000_000, 8_000_000_000])
+def test_a_budget_leaves_the_rest_of_the_process_what_the_engine_leaves_it(ram):
+    header = TraceHeader("any", (TracedLayer(1 << 24, 1, 1000),), 500)
+    slots = (ram - reserve(ram) - 500) // 1000
+    assert divide_budget(header, ram)[0].room == slots - min(slots // 24, 64)
 
 
 def test_a_budget_too_small_names_the_smallest_that_works():
     trace = make_trace(ONE_LAYER, [(1, 1, 0, [A])])
-    smallest = 1000 + 2 * EXPERT_BYTES
+    smallest = with_reserve(1000 + 2 * EXPERT_BYTES)
     with pytest.raises(OutOfBudgetError, match=f"smallest ram that works is {smallest} bytes"):
         replay(trace, [2**30, smallest - 1])
     assert [found.room for found in replay(trace, [smallest], ["lru"])] == [1]

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.shell import run_json
 from tests.lab import fake_peer
 from tests.lab.fake_cgroup import PEAK, FakeCgroups
-from zerostall import hub
+from zerostall import convert, hub
 from zerostall.engine.budget import parse_bytes
 from zerostall.engine.drive import DriveSettings
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
@@ -355,3 +355,18 @@ def test_in_a_real_cgroup_ours_is_measured_or_known_to_be_killed():
     assert set(turn) == {"process"}
     assert turn["process"]["killed_by_limit"]
     assert turn["process"]["oom_kills"] >= 1
+
+
+def test_bench_decodes_misses_with_low_copies_when_asked_and_says_so(cgroups, tmp_path):
+    path = tmp_path / "low.gguf"
+    convert.convert(hub.resolve("nano"), path, miss_copy="Q2_K")
+    code, record = run_json(
+        *("bench", "-m", str(path), "--ram", "12M", "-p", "0", "-n", "2", "-r", "1", "-t", "1"),
+        *("--no-save", "--first-token", "2", "--no-speculate", "--miss-precision", "low"),
+    )
+    assert code == 0
+    assert record["test"]["miss_precision"] == "low"
+    assert record["zerostall"]["decode"]["streaming"]["low_used"] > 0
+    assert record["zerostall"]["first_token_ms"] > 0
+    note = "lossy: missed experts decoded with their low copies, zerostall only"
+    assert note in report.bench_notes(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,33 @@ def test_what_is_written_is_read(tmp_path, name):
     assert trace.counts.tolist() == [9, 1, 8, 4, 5, 1, 1, 1, 1]
     assert trace.outcomes.tolist() == [2, 2, 2, 2, 1, 0, 0, 0, 2]
     assert not trace.cut
+
+
+def test_what_was_measured_in_the_run_is_the_last_line_and_replaces_the_header(tmp_path):
+    with TraceWriter(tmp_path / "run", HEADER) as writer:
+        for event in EVENTS:
+            writer.write(*event)
+        writer.finish(None, 0.25)
+    trace = read_trace(tmp_path / "run")
+    assert trace.header == replace(HEADER, drive_bytes_per_s=None, compute_ms=0.25)
+    assert trace.steps.tolist() == [1, 1, 2, 2]
+    last = (tmp_path / "run").read_text().splitlines()[-1]
+    assert last == '{"end":2,"drive_bytes_per_s":null,"compute_ms":0.25}'
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ('{"end":1,"compute_ms":1}', "line 6: end is 1; expected a whole number from 2 to 2"),
+        ('{"end":2,"compute_ms":-1}', "line 6: compute_ms is -1; expected a positive number"),
+        ('{"end":2}\n{"s":3,"t":1,"l":0,"e":[1],"o":"h"}', "line 7: there is something behind"),
+    ],
+)
+def test_a_last_line_that_is_wrong_is_named(tmp_path, last, message):
+    file = write_events(tmp_path / "run")
+    file.write_text(file.read_text("utf-8") + last + "\n", "utf-8")
+    with pytest.raises(TraceError, match=message):
+        read_trace(file)
 
 
 def test_the_lines_are_those_of_the_guide(tmp_path):

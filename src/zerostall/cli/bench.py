@@ -54,6 +54,7 @@ def bench(
     speculate: options.Speculate = True,
     mirror: options.Mirror = None,
     experts: options.Experts = None,
+    miss_precision: options.MissPrecision = "full",
     warm_up: Annotated[
         int,
         typer.Option(
@@ -117,6 +118,7 @@ def bench(
             speculate=speculate,
             mirrors=tuple(map(str, mirror or ())),
             experts=experts,
+            miss_precision=miss_precision,
         )
         record = lab.run_bench(
             hub.resolve(model),

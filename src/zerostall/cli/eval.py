@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +55,8 @@ def ppl(
     scored. Lower is better; only values of the same text, tokenizer and --ctx
     compare.
     """
-    how = options.Loading.of(locals())
+    # One sequence: what is beside it is for experts.
+    how = replace(options.Loading.of(locals()), kv_tokens=ctx)
     with reporting(json):
         from zerostall.lab.eval import perplexity, read_text
 

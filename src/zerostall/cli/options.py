@@ -69,6 +69,14 @@ Ram = Annotated[
         "--ram", metavar="SIZE", help="Memory budget, such as 6.5G; by default what is free."
     ),
 ]
+KvTokens = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Tokens of all sequences together in the KV cache; by default up to 8 contexts, "
+        "up to 2 where experts are streamed.",
+    ),
+]
 Isa = Annotated[
     str | None,
     typer.Option(
@@ -171,6 +179,7 @@ class Loading:
     threads: int | None = None
     ctx: int | None = None
     ram: str | None = None
+    kv_tokens: int | None = None
     isa: str | None = None
     kv_type: str = "auto"
     io: str = "auto"
@@ -221,13 +230,14 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
     from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
-    record = Recorder()
+    record = Recorder(how.mirror or ())
     with bar(f"loading {model}") as progress:
         llm = LLM(
             model,
             threads=how.threads,
             ctx=how.ctx,
             ram=how.ram,
+            kv_tokens=how.kv_tokens,
             isa=how.isa,
             kv_type=how.kv_type,
             streaming=how.streaming(None if how.trace is None else record),

@@ -12,7 +12,7 @@ from zerostall.cli import form, options
 from zerostall.cli.outcome import INTERRUPTED, print_json, reporting
 
 if TYPE_CHECKING:
-    from zerostall.engine.completion import Chunk, Timings
+    from zerostall.engine.completion import Chunk, StreamTimings, Timings
     from zerostall.llm import LLM
     from zerostall.sampling import SamplingParams
 
@@ -87,6 +87,7 @@ def main(
     ctx_shift: options.CtxShift = False,
     keep: options.Keep = 0,
     ram: options.Ram = None,
+    kv_tokens: options.KvTokens = None,
     kv_type: options.KvType = "auto",
     isa: options.Isa = None,
     io: options.Io = "auto",
@@ -189,7 +190,7 @@ def finish(llm: LLM, chunks: Iterator[Chunk], *, as_json: bool, stats: bool) -> 
 
 
 def describe(timings: Timings) -> str:
-    """Timings for people: one line, and one for experts that were streamed."""
+    """Timings for people: one line, and two for experts that were streamed."""
     text = (
         f"load {timings.load_ms:.0f} ms | "
         f"prompt {timings.prompt_tokens} tokens, {timings.prompt_ms:.1f} ms, "
@@ -197,16 +198,29 @@ def describe(timings: Timings) -> str:
         f"predicted {timings.predicted_tokens} tokens, {timings.predicted_ms:.1f} ms, "
         f"{timings.predicted_per_second:.1f} tokens/s"
     )
-    s = timings.streaming
-    if s is None:
-        return text
+    streaming = timings.streaming
+    return text if streaming is None else f"{text}\n{describe_streaming(timings, streaming)}"
+
+
+def describe_streaming(timings: Timings, s: StreamTimings) -> str:
+    """What streaming experts took, in all and for each token that was computed."""
+    from zerostall.engine.budget import show_bytes
+
+    # The first predicted token comes from the prompt's logits.
+    tokens = max(1, timings.prompt_tokens + timings.predicted_tokens - 1)
     low = f" ({s.low_used} computed with low copies)" if s.low_used else ""
     return (
-        f"{text}\nexperts {s.demanded} demanded, {100 * s.hit_rate:.1f}% in memory, "
+        f"experts {s.demanded} demanded, {100 * s.hit_rate:.1f}% in memory, "
         f"{s.shadow_hits} read ahead, {s.misses} missed{low} | "
         f"foreseen {100 * s.recall:.1f}%, {s.wasted} of {s.speculated} reads ahead useless | "
-        f"read {s.bytes_read / 1e9:.2f} GB at {s.read_bandwidth / 1e9:.2f} GB/s | "
-        f"stalled {s.stall_ms:.0f} ms | {s.major_faults} major faults"
+        f"read {s.bytes_read / 1e9:.2f} GB at {s.read_bandwidth / 1e9:.2f} GB/s, "
+        f"{s.bytes_wasted / 1e9:.2f} GB of it in vain | "
+        f"stalled {s.stall_ms:.0f} ms | {s.major_faults} major faults\n"
+        f"a token {(s.compute_ms + s.stall_ms) / tokens:.2f} ms "
+        f"({s.compute_ms / tokens:.2f} computing, {s.stall_ms / tokens:.2f} stalled), "
+        f"{show_bytes(s.bytes_read // tokens)} read | "
+        f"{s.resident} experts in {s.slots} slots, {s.evictions} evicted"
+        + (f", {show_bytes(s.given)} given back to the system" if s.given else "")
     )
 
 

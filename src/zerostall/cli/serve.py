@@ -69,6 +69,7 @@ def main(
     ctx_shift: options.CtxShift = False,
     keep: options.Keep = 0,
     ram: options.Ram = None,
+    kv_tokens: options.KvTokens = None,
     kv_type: options.KvType = "auto",
     isa: options.Isa = None,
     io: options.Io = "auto",

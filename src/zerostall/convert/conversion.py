@@ -31,7 +31,8 @@ def convert(
     """Write the converted file of a model.
 
     It is written beside `out` as `.NAME.*.partial` and renamed when it is on the drive. After a
-    kill the same call goes on where the last one was; what it left is checked first.
+    kill, or where a drive failed or was full, the same call goes on where the last one was; what
+    that left is checked first.
 
     Args:
         model: a GGUF file, or the first file of a split one.
@@ -46,7 +47,8 @@ def convert(
     Raises:
         InvalidRequestError: the model is converted already, `out` is one of its files, or its
             experts can have no second record of this format.
-        StorageError: the drive is full, the folder missing, or another process converts to it.
+        StorageError: a drive is full or fails, the folder is missing, or another process converts
+            to it. The message says what is kept for the next call.
         ModelFormatError, UnsupportedModelError: as when loading the model.
     """
     file = gguf.open_model(model)
@@ -57,22 +59,41 @@ def convert(
     try:
         with _locked(partial) as descriptor:
             _remove_others(partial, out)
-            _check_room(descriptor, out, layout.bytes)
-            try:
+            with _kept(partial, out, layout):
+                _check_room(descriptor, out, layout.bytes)
                 _fill(descriptor, file, layout, progress)
                 os.fsync(descriptor)
                 os.replace(partial, out)
-            except (OSError, ModelFormatError):
-                partial.unlink(missing_ok=True)
-                raise
         sync_folder(out.absolute().parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _full(out, layout.bytes) from error
-        raise StorageError(
-            f"{out}: cannot be written: {error.strerror}; give a path in a writable folder"
-        ) from error
+        raise _failed(out, layout.bytes, error) from error
     return layout.bytes
+
+
+@contextlib.contextmanager
+def _kept(partial: Path, out: Path, layout: Layout) -> Iterator[None]:
+    """On a failure of storage the partial file stays, if there is anything in it to go on from."""
+    try:
+        yield
+    except ModelFormatError:
+        partial.unlink(missing_ok=True)  # the model's fault: the next call would end so, too
+        raise
+    except (OSError, StorageError) as error:
+        if partial.stat().st_size <= len(layout.header):
+            partial.unlink()
+            raise
+        if isinstance(error, OSError):
+            error = _failed(out, layout.bytes, error)
+        raise StorageError(
+            f"{error}. What was written so far stays in {partial}: the same call goes on from there"
+        ) from error
+
+
+def _failed(out: Path, needed: int, error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _full(out, needed)
+    remedy = "check the drive" if error.errno == errno.EIO else "give a path in a writable folder"
+    return StorageError(f"{out}: cannot be written: {error.strerror}; {remedy}")
 
 
 def _identity(file: GgufFile, layout: Layout) -> int:
@@ -154,6 +175,9 @@ def _begin(descriptor: int, layout: Layout) -> list[int]:
     """Checksums of the tensors that an earlier run wrote, 0 for the others."""
     count = len(layout.stored)
     begin, end = layout.checksums_at, layout.checksums_at + 8 * count
+    # Only what has reached the drive counts: after a failed write the page cache may have more.
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     found = os.pread(descriptor, len(layout.header), 0)
     if found[:begin] == layout.header[:begin] and found[end:] == layout.header[end:]:
         return list(struct.unpack(f"<{count}Q", found[begin:end]))

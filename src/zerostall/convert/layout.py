@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import xxhash
+
 from zerostall import _core, arch
 from zerostall._core import GgufFile
 from zerostall.convert.record import HEADER_BYTES, PANEL_ALIGNMENT, check_fits
@@ -19,6 +21,7 @@ VERSION = 1
 LOW_COPY_VERSION = 2  # of files whose experts have low copies
 ALIGNMENT = 4096  # a page, and the unit of direct reads
 CHECKSUMS = "zerostall.checksums"
+HEADER_CHECKSUM = "zerostall.header_checksum"  # the last key
 PANEL_ROWS = 16
 BYTES_TYPE = 24  # I8, which every reader of GGUF lists
 _U32, _STRING, _ARRAY, _U64 = 4, 8, 9, 10
@@ -107,12 +110,13 @@ class Layout:
     bytes: int
 
 
-def plan(file: GgufFile, miss_copy: str | None = None) -> Layout:
+def plan(file: GgufFile, miss_copy: str | None = None, *, header_checksum: bool = True) -> Layout:
     """The layout of a model's converted file; reads no weights.
 
     Args:
         file: the model.
         miss_copy: the format of second records of its experts, its low copies; None: without.
+        header_checksum: with the checksum of the header; older files have none.
 
     Raises:
         InvalidRequestError: the file is a converted one, or its experts can have no low copies of
@@ -155,7 +159,7 @@ def plan(file: GgufFile, miss_copy: str | None = None) -> Layout:
             )
         copies = [low_copy(record, miss_copy) for record in records]
         records = [each for pair in zip(records, copies, strict=True) for each in pair]
-    return _lay_out(file, stored + records)
+    return _lay_out(file, stored + records, header_checksum)
 
 
 def _matrix(part: Part) -> Stored:
@@ -223,7 +227,7 @@ def low_copy(records: Stored, format: str) -> Stored:
     return low
 
 
-def _lay_out(file: GgufFile, stored: Sequence[Stored]) -> Layout:
+def _lay_out(file: GgufFile, stored: Sequence[Stored], header_checksum: bool) -> Layout:
     metadata = [
         (key, file.metadata_bytes(key))
         for key in file.metadata_keys()
@@ -238,16 +242,44 @@ def _lay_out(file: GgufFile, stored: Sequence[Stored]) -> Layout:
         *(_index("low", low) if low else ()),
         (CHECKSUMS, _numbers(_U64, [0] * len(stored))),
     ]
+    if header_checksum:
+        metadata.append((HEADER_CHECKSUM, struct.pack("<IQ", _U64, 0)))
     tensors = [(tensor.name, tensor.dims, tensor.type_id, tensor.bytes) for tensor in stored]
     header = encode_header(metadata, tensors, ALIGNMENT)
-    # Behind the last key come its type, its elements' type and their number.
-    key = encode_string(CHECKSUMS)
-    checksums_at = header.rindex(key) + len(key) + 16
+    if header_checksum:
+        at = _header_checksum_at(header)
+        header = header[:at] + struct.pack("<Q", sum_header(header, len(stored))) + header[at + 8 :]
     offsets, end = [], len(header)
     for tensor in stored:
         offsets.append(end)
         end = _up(end + tensor.bytes, ALIGNMENT)
-    return Layout(header, checksums_at, tuple(stored), tuple(offsets), end)
+    return Layout(header, _checksums_at(header), tuple(stored), tuple(offsets), end)
+
+
+def sum_header(header: bytes, tensors: int) -> int:
+    """xxh3-64 of a header with zeros for its own checksum and for those of the tensors.
+
+    So it is known before any tensor is written, and a conversion that is resumed has it, too.
+
+    Args:
+        header: everything before the first tensor's data, HEADER_CHECKSUM among it.
+        tensors: how many there are.
+    """
+    plain = bytearray(header)
+    for at, size in ((_checksums_at(header), 8 * tensors), (_header_checksum_at(header), 8)):
+        plain[at : at + size] = bytes(size)
+    return int(xxhash.xxh3_64_intdigest(plain))
+
+
+def _checksums_at(header: bytes) -> int:
+    # Behind the key come its type, its elements' type and their number.
+    key = encode_string(CHECKSUMS)
+    return header.rindex(key) + len(key) + 16
+
+
+def _header_checksum_at(header: bytes) -> int:
+    key = encode_string(HEADER_CHECKSUM)
+    return header.rindex(key) + len(key) + 4  # its type
 
 
 def _index(name: str, stored: Sequence[Stored]) -> list[tuple[str, bytes]]:

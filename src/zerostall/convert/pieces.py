@@ -8,26 +8,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from zerostall import _core
 from zerostall._core import GgufFile
 from zerostall.convert.layout import PANEL_ROWS, Part, Stored
 from zerostall.convert.record import HEADER_BYTES, seal
+from zerostall.convert.source import Bytes, Source
 from zerostall.errors import InvalidRequestError, ModelFormatError
 
 PIECE_BYTES = 8 << 20  # of source; what is in memory at once is a few of these, or of records
 AHEAD = 2  # pieces packed while one is written
 
-Bytes = npt.NDArray[np.uint8]
-
 
 def pieces(file: GgufFile, stored: Stored) -> Iterator[memoryview]:
-    """The data of a stored tensor in order, packed a little ahead in threads."""
+    """The data of a stored tensor in order, packed a little ahead in threads.
+
+    Raises:
+        StorageError: the model cannot be read.
+    """
     waiting: deque[Future[Bytes]] = deque()
-    with ThreadPoolExecutor(AHEAD) as threads:
+    with Source(file, file.tensors()) as source, ThreadPoolExecutor(AHEAD) as threads:
         try:
-            for job in _jobs(file, stored):
+            for job in _jobs(source, stored):
                 waiting.append(threads.submit(job))
                 if len(waiting) > AHEAD:
                     yield waiting.popleft().result().data
@@ -38,31 +40,26 @@ def pieces(file: GgufFile, stored: Stored) -> Iterator[memoryview]:
                 future.cancel()
 
 
-def _jobs(file: GgufFile, stored: Stored) -> Iterator[Callable[[], Bytes]]:
+def _jobs(source: Source, stored: Stored) -> Iterator[Callable[[], Bytes]]:
     if stored.experts:
         for expert in range(stored.experts):
-            yield partial(_record, file, stored, expert)
+            yield partial(_record, source, stored, expert)
         return
     if not stored.parts:
-        data = file.tensor_bytes(stored.name)
-        for begin in range(0, len(data), PIECE_BYTES):
-            yield partial(_slice, data, begin)
+        for begin in range(0, stored.bytes, PIECE_BYTES):
+            count = min(PIECE_BYTES, stored.bytes - begin)
+            yield partial(source.read, stored.name, begin, count)
         return
     (part,) = stored.parts
     step = max(1, PIECE_BYTES // part.row_bytes // PANEL_ROWS) * PANEL_ROWS
     for begin in range(*part.rows, step):
-        yield partial(_pack, file, part, 0, begin, min(begin + step, part.rows[1]))
+        yield partial(_pack, source, part, 0, begin, min(begin + step, part.rows[1]))
 
 
-def _slice(data: Bytes, begin: int) -> Bytes:
-    return data[begin : begin + PIECE_BYTES]
-
-
-def _pack(file: GgufFile, part: Part, expert: int, begin: int, end: int) -> Bytes:
+def _pack(source: Source, part: Part, expert: int, begin: int, end: int) -> Bytes:
     first = expert * part.dims[1]
-    data = file.tensor_bytes(part.source)
     each = part.source_row_bytes
-    rows = data[(first + begin) * each : (first + end) * each]
+    rows = source.read(part.source, (first + begin) * each, (end - begin) * each)
     if part.made_from is not None:
         rows = _requantised(part, rows, (end - begin) * part.dims[0])
     return _core.pack(part.format, rows, end - begin, part.dims[0])
@@ -79,10 +76,12 @@ def _requantised(part: Part, rows: Bytes, values: int) -> Bytes:
         ) from error
 
 
-def _record(file: GgufFile, stored: Stored, expert: int) -> Bytes:
+def _record(source: Source, stored: Stored, expert: int) -> Bytes:
     record = bytearray(stored.dims[0])
     for part in stored.parts:
-        record[part.offset : part.offset + part.bytes] = _pack(file, part, expert, *part.rows).data
+        record[part.offset : part.offset + part.bytes] = _pack(
+            source, part, expert, *part.rows
+        ).data
     gate, up, down = stored.parts
     ids = [_core.format_traits(part.format)["gguf_id"] for part in (gate, down)]
     seal(

@@ -12,7 +12,7 @@ HEADER_BYTES = 64
 PANEL_ALIGNMENT = 64
 _VERSION = 1
 _INTERLEAVED_ROWS = 1  # flag
-_LAYOUT = "<4s4H9I2Q"  # core/graph/record.h has the same fields
+_LAYOUT = "<4s4H9I2Q"  # core/experts/record.h has the same fields
 _MOST_BYTES = 2**32 - 1  # offsets are 32 bits wide
 _CHECKSUM_AT = 56
 assert struct.calcsize(_LAYOUT) == HEADER_BYTES

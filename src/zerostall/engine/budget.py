@@ -18,6 +18,8 @@ DEFAULT_CONTEXT = 4096  # when ctx is not given and the model allows more
 SMALLEST_CONTEXT = 256  # below this a chat is useless; the smallest budget is quoted for it
 PAGE = 64  # positions the cache grows by
 CONCURRENT = 8  # sequences of full length that may run at once, memory allowing
+# Where experts are streamed: two, if the second takes at most this part of the experts' room.
+SECOND_PART = 16
 KV_TYPES = ("f16", "f32", "int8")
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -55,18 +57,18 @@ class Footprint:
     experts: int = 0  # that are streamed: all of them, not counted in `weights`
     least_experts: int = 0  # the smallest room for them that works
 
-    def total(self, context: int) -> int:
-        """Bytes with one sequence of `context` tokens; of streamed experts the least."""
-        return self.weights + self.kv_per_token * context + self.scratch + self.least_experts
+    def total(self, kv_tokens: int) -> int:
+        """Bytes with a cache of so many tokens; of streamed experts the least."""
+        return self.weights + self.kv_per_token * kv_tokens + self.scratch + self.least_experts
 
-    def describe(self, context: int) -> str:
+    def describe(self, kv_tokens: int) -> str:
         """The total and its parts, for messages."""
         experts = (
             f", the experts of one token {show_bytes(self.least_experts)}" if self.experts else ""
         )
         return (
-            f"{show_bytes(self.total(context))} (weights {show_bytes(self.weights)}{experts}, "
-            f"KV cache of {context} tokens {show_bytes(self.kv_per_token * context)}, "
+            f"{show_bytes(self.total(kv_tokens))} (weights {show_bytes(self.weights)}{experts}, "
+            f"KV cache of {kv_tokens} tokens {show_bytes(self.kv_per_token * kv_tokens)}, "
             f"scratch {show_bytes(self.scratch)})"
         )
 
@@ -133,6 +135,7 @@ def make_plan(
     ram: int | None,
     name: str,
     streamed: Footprint | None = None,
+    kv_tokens: int | None = None,
 ) -> Plan:
     """The context length to load with, and how many sequences of it may run at once.
 
@@ -142,12 +145,15 @@ def make_plan(
         ctx: what the caller asked for; None lets this function choose: 4096, or the model's
             own if that is shorter, halved until it fits.
         ram: the caller's budget in bytes for the whole process; None means what the machine has
-            available now.
+            available now. Either way a part of it is left to the rest of the process (reserve()).
         name: the model's name, for messages.
         streamed: what the model takes if its experts are streamed; None if it has none.
+        kv_tokens: the size of the cache that the caller asked for; None lets this function choose:
+            eight contexts, less if memory is short; where experts are streamed two, or as much of
+            the second as takes at most a sixteenth of their room.
 
     Raises:
-        InvalidRequestError: ctx is not between 1 and the model's context.
+        InvalidRequestError: ctx is not between 1 and the model's context, or above kv_tokens.
         OutOfBudgetError: it does not fit; the message names the smallest budget that works.
     """
     if ctx is not None and not 1 <= ctx <= model_context:
@@ -155,55 +161,75 @@ def make_plan(
             f"ctx is {ctx}; {name} was made for up to {model_context} tokens: "
             f"give 1 to {model_context}; with context_shift answers go on beyond it"
         )
-    budget = ram if ram is not None else available_bytes()
-    context = ctx or min(model_context, DEFAULT_CONTEXT)
-    if budget is None or need.total(context) <= budget:
-        return Plan(context, _kv_tokens(need, context, budget))
-    aside = 0
-    if streamed is not None:
-        need = streamed
-        aside = reserve(budget)
-        if need.total(context) + aside <= budget:
-            return _stream(need, context, budget - aside)
-    smallest = ctx or min(model_context, SMALLEST_CONTEXT)
-    while ctx is None and context > smallest:
-        context = max(smallest, context // 2)
-        if need.total(context) + aside <= budget:
-            if streamed is not None:
-                return _stream(need, context, budget - aside)
-            return Plan(context, _kv_tokens(need, context, budget))
-    limit = f"ram is {show_bytes(budget)}" if ram else f"{show_bytes(budget)} are available"
-    remedy = f"the smallest ram that works is {_least(need, smallest, streamed is not None)} bytes"
-    if ctx is None or ctx <= SMALLEST_CONTEXT:
-        remedy += f" (with ctx={smallest}); or take a smaller model or quantisation"
-    else:
-        least = min(model_context, SMALLEST_CONTEXT)
-        remedy += (
-            f" with ctx={ctx}, {_least(need, least, streamed is not None)} bytes with ctx={least}"
+    if kv_tokens is not None and ctx is not None and kv_tokens < ctx:
+        raise InvalidRequestError(
+            f"kv_tokens is {kv_tokens}, too few for one sequence of ctx={ctx}; give at least {ctx}"
         )
-    if ram is None:
-        remedy += "; free memory, or set ram to override this check"
-    raise OutOfBudgetError(f"{name} needs {need.describe(smallest)}, but {limit}: {remedy}")
+    budget = ram if ram is not None else available_bytes()
+    room = None if budget is None else budget - reserve(budget)
+    context = ctx or min(model_context, DEFAULT_CONTEXT, kv_tokens or DEFAULT_CONTEXT)
+    smallest = ctx or min(context, SMALLEST_CONTEXT)
+    if budget is None or room is None or need.total(kv_tokens or context) <= room:
+        return Plan(context, kv_tokens or _kv_tokens(need, context, room))
+    least = streamed or need
+    while least.total(kv_tokens or context) > room:
+        if context <= smallest or kv_tokens is not None:
+            smallest = min(model_context, SMALLEST_CONTEXT)
+            asked = {"ctx": ctx or smallest} if kv_tokens is None else {"kv_tokens": kv_tokens}
+            raise _too_small(least, name, smallest, asked, budget, given=ram is not None)
+        context = max(smallest, context // 2)
+    if streamed is None:
+        return Plan(context, _kv_tokens(need, context, room))
+    return _stream(streamed, context, kv_tokens, room)
 
 
-def _stream(need: Footprint, context: int, room: int) -> Plan:
-    """One sequence; what it leaves is for experts."""
-    experts = room - (need.total(context) - need.least_experts)
-    return Plan(context, context, min(experts, need.experts))
+def _too_small(
+    need: Footprint,
+    name: str,
+    smallest: int,
+    asked: dict[str, int],
+    budget: int,
+    *,
+    given: bool,
+) -> OutOfBudgetError:
+    """An error that names the budgets that work, with what was asked for and with the smallest."""
+    ((option, tokens),) = asked.items()
+    works = f"the smallest ram that works is {with_reserve(need.total(tokens))} bytes"
+    if tokens <= smallest:
+        works += f" (with {option}={tokens}); or take a smaller model or quantisation"
+    else:
+        least = with_reserve(need.total(smallest))
+        works += f" with {option}={tokens}, {least} bytes with {option}={smallest}"
+    if not given:
+        works += "; free memory, or set ram to override this check"
+    limit = f"ram is {show_bytes(budget)}" if given else f"{show_bytes(budget)} are available"
+    return OutOfBudgetError(
+        f"{name} needs {need.describe(tokens)}, but {limit}, "
+        f"{show_bytes(reserve(budget))} of it for the rest of the process: {works}"
+    )
 
 
-def _least(need: Footprint, context: int, streamed: bool) -> int:
-    """The smallest budget that holds the model and, if it is streamed, leaves the reserve."""
-    total = need.total(context)
-    return with_reserve(total) if streamed else total
+def _stream(need: Footprint, context: int, kv_tokens: int | None, room: int) -> Plan:
+    """What a cache leaves is for experts."""
+    experts = room - (need.total(kv_tokens or context) - need.least_experts)
+    if kv_tokens is None:
+        # Two users of long contexts would else preempt each other. What experts have no use for
+        # costs nothing.
+        spare = max(experts // SECOND_PART, experts - need.experts)
+        spare = min(spare, experts - need.least_experts)
+        second = min(context, spare // max(1, need.kv_per_token)) // PAGE * PAGE
+        kv_tokens = context + second
+        experts -= need.kv_per_token * second
+    return Plan(context, kv_tokens, min(experts, need.experts))
 
 
-def _kv_tokens(need: Footprint, context: int, budget: int | None) -> int:
-    """Room for several sequences if the budget has it; memory is taken when they come."""
+def _kv_tokens(need: Footprint, context: int, room: int | None) -> int:
+    """Those of several sequences if there is room; memory is taken when they come."""
     most = context * CONCURRENT
-    if budget is None or need.kv_per_token == 0:
+    if room is None or need.kv_per_token == 0:
         return most
-    return min(most, (budget - need.weights - need.scratch) // need.kv_per_token)
+    fit = (room - need.weights - need.scratch) // need.kv_per_token // PAGE * PAGE
+    return max(context, min(most, fit))
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length"]
+GAUGES = ("slots", "resident", "given")  # of StreamTimings: no counts, but true at one moment
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ class StreamTimings:
         low_bytes: of those, by low copies.
         bytes_wasted: by useless reads.
         stall_ms: the workers had nothing to do but wait for bytes.
+        compute_ms: the rest of the time that steps took.
         read_ms: at least one read was under way.
         major_faults: pages of the process that had to be read back; above 0 memory is too tight.
+        slots, resident: experts that fit into memory and those that are in it, at the end.
+        given: bytes of slots that memory pressure has taken and not returned, at the end.
     """
 
     demanded: int
@@ -72,13 +76,21 @@ class StreamTimings:
     low_bytes: int
     bytes_wasted: int
     stall_ms: float
+    compute_ms: float
     read_ms: float
     major_faults: int
+    slots: int
+    resident: int
+    given: int
 
     def __add__(self, other: StreamTimings) -> StreamTimings:
-        """Both together, of answers to one request."""
-        names = [field.name for field in fields(self)]
-        return StreamTimings(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        """Both together, of answers to one request; what is true at the end is the other's."""
+        summed = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in GAUGES
+        }
+        return replace(other, **summed)
 
     @property
     def hit_rate(self) -> float:

@@ -57,6 +57,7 @@ class Options:
     gap_factor: float = GAP_FACTOR
     context_shift: bool = False
     keep: int = 0
+    kv_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
@@ -69,6 +70,8 @@ class Options:
             )
         if self.ctx is not None and self.ctx < 1:
             raise InvalidRequestError(f"ctx is {self.ctx}; give at least 1, or None")
+        if self.kv_tokens is not None and self.kv_tokens < 1:
+            raise InvalidRequestError(f"kv_tokens is {self.kv_tokens}; give at least 1, or None")
         if self.max_batch is not None and self.max_batch < 1:
             raise InvalidRequestError(f"max_batch is {self.max_batch}; give at least 1, or None")
         if not self.gap_factor >= 1:
@@ -90,6 +93,7 @@ class Loaded:
     Attributes:
         tokenizer: None if the file carries no vocabulary.
         profile: of its experts, written on close.
+        key: of the model, for the profile.
         keep: how many tokens of a prompt stay when the context is full; None: an answer ends then.
     """
 
@@ -100,17 +104,21 @@ class Loaded:
     scheduler: Scheduler
     load_ms: float
     profile: Path | None = None
+    key: str | None = None
     keep: int | None = None
 
     def close(self) -> None:
         """Free the model; a call under way in another thread ends with ClosedError.
 
         Raises:
-            StorageError: the profile cannot be written.
+            StorageError: the profile or the trace could not be written. The model is freed.
+            Whatever else `Streaming.trace` raised.
         """
         scores = self.scheduler.close()
-        if self.profile is not None and scores:
-            write_profile(self.profile, self.file, scores)
+        if self.profile is not None and self.key is not None and scores:
+            write_profile(self.profile, self.key, scores)
+        if self.scheduler.trace_error is not None:
+            raise self.scheduler.trace_error
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,7 @@ def plan_load(path: Path, options: Options) -> Planned:
         ram,
         path.name,
         streamed if streamed.experts else None,
+        options.kv_tokens,
     )
     if options.streaming.record_states and plan.expert_bytes is None and streamed.experts:
         plan = replace(plan, expert_bytes=streamed.experts)
@@ -203,7 +212,9 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    engine = start_engine(file, model, options, planned.placement, planned.plan, progress)
+    # Now, not on close, when the file may be gone.
+    key = options.streaming.key_of(file) if planned.plan.expert_bytes is not None else None
+    engine = start_engine(file, model, options, planned.placement, planned.plan, progress, key)
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
     scheduler = Scheduler(engine, options.streaming.trace, options.gap_factor)
@@ -216,6 +227,7 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         scheduler,
         load_ms,
         options.streaming.profile,
+        key,
         options.keep if options.context_shift else None,
     )
 
@@ -246,8 +258,9 @@ def start_engine(
     placement: Placement,
     plan: Plan,
     progress: Callable[[float], None] | None,
+    key: str | None = None,
 ) -> Engine:
-    """Pack the weights and start the threads."""
+    """Pack the weights and start the threads; `key` is the model's, if something is remembered."""
     from zerostall._core import Engine
 
     cpus, nodes = placement.cpus, placement.nodes
@@ -267,7 +280,7 @@ def start_engine(
         isa=options.isa,
         streaming=None
         if plan.expert_bytes is None
-        else options.streaming.to_core(plan.expert_bytes, file),
+        else options.streaming.to_core(plan.expert_bytes, file, key),
         check_records=options.streaming.check_records,
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )

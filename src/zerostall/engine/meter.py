@@ -6,7 +6,7 @@ import resource
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from zerostall.engine.completion import StreamTimings
+from zerostall.engine.completion import GAUGES, StreamTimings
 
 if TYPE_CHECKING:
     from zerostall.engine.batching import Part
@@ -27,7 +27,8 @@ _OTHERS = (
     "low_bytes",
     "bytes_wasted",
 )
-_TIMES = ("stall_ns", "read_ns")
+_COMPUTE = "compute_ns"  # of the ledger, not of the core
+_TIMES = ("stall_ns", _COMPUTE, "read_ns")
 _FAULTS = "major_faults"  # of the process, not of the core
 _ADDED = (*_KINDS, *_OTHERS, *_TIMES, _FAULTS)
 
@@ -70,14 +71,20 @@ class Ledger:
     """
 
     def __init__(self, stats: Counts) -> None:
-        self._before = _read(stats)
+        self._compute_ns = 0
+        self._before = _read(self.whole(stats))
         self._steps = 0
 
-    def charge(self, batch: Sequence[Part], stats: Counts) -> None:
-        """Add to the tasks of a step that is done what was counted since the last one."""
+    def whole(self, stats: Counts) -> dict[str, int]:
+        """The core's counters with the time that steps took beside stalls; empty if those are."""
+        return {**stats, _COMPUTE: self._compute_ns} if stats else {}
+
+    def charge(self, batch: Sequence[Part], stats: Counts, step_ns: int) -> None:
+        """Add to the tasks of a step that is done, in so long, what was counted since the last."""
         if not self._before:
             return
-        now = _read(stats)
+        self._compute_ns += max(0, step_ns - (stats["stall_ns"] - self._before["stall_ns"]))
+        now = _read(self.whole(stats))
         taken, self._before = _since(self._before, now), now
         # What does not divide falls to the last, which is another one in each step.
         self._steps += 1
@@ -89,15 +96,17 @@ class Ledger:
             part.task.streamed = {
                 key: had.get(key, 0) + value * done // total - value * begin // total
                 for key, value in taken.items()
-            }
+                if key not in GAUGES
+            } | {key: taken[key] for key in GAUGES}
 
 
 def timings(counts: Counts) -> StreamTimings:
     """Counters by the names that callers know."""
     return StreamTimings(
         demanded=sum(counts[key] for key in _KINDS),
-        **{key: counts[key] for key in (*_KINDS, *_OTHERS, _FAULTS)},
+        **{key: counts[key] for key in (*_KINDS, *_OTHERS, _FAULTS, *GAUGES)},
         stall_ms=counts["stall_ns"] / 1e6,
+        compute_ms=counts[_COMPUTE] / 1e6,
         read_ms=counts["read_ns"] / 1e6,
     )
 
@@ -106,8 +115,8 @@ def _read(stats: Counts) -> dict[str, int]:
     if not stats:
         return {}
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
-    return {key: faults if key == _FAULTS else stats[key] for key in _ADDED}
+    return {key: faults if key == _FAULTS else stats[key] for key in (*_ADDED, *GAUGES)}
 
 
 def _since(before: Counts, now: Counts) -> dict[str, int]:
-    return {key: now[key] - before[key] for key in _ADDED}
+    return {key: now[key] - before[key] for key in _ADDED} | {key: now[key] for key in GAUGES}

@@ -7,6 +7,7 @@ gives (docs/adr/0001).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -18,12 +19,15 @@ import numpy as np
 
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
+from zerostall.engine.places import Places
 from zerostall.engine.streaming import Demand, tell
 from zerostall.engine.task import Place, Rows, Task
-from zerostall.errors import CancelledError, ClosedError, InvalidRequestError, OutOfBudgetError
+from zerostall.errors import CancelledError, ClosedError, OutOfBudgetError
 
 if TYPE_CHECKING:
     from zerostall._core import Engine
+
+log = logging.getLogger(__name__)
 
 PAGE = 64  # positions of a page of the cache
 
@@ -36,8 +40,12 @@ class Scheduler:
 
     Args:
         engine: the core's, nobody else's from now on while tasks run.
-        trace: called after each step with what it demanded, if the engine was told to trace.
+        trace: called after each step with what it demanded, if the engine was told to trace. What
+            it raises ends the tracing and nothing else.
         gap_factor: as for Pace.
+
+    Attributes:
+        trace_error: what tracing ended with; None while all is well.
     """
 
     def __init__(
@@ -48,7 +56,9 @@ class Scheduler:
     ) -> None:
         self._engine: Engine | None = engine
         self._trace = trace
+        self.trace_error: Exception | None = None
         self._lock = threading.Lock()
+        self._turned = threading.Condition(self._lock)  # the thread dropped what had ended
         self._new: deque[Task] = deque()
         self._released: deque[Place] = deque()
         self._running = False  # whether the thread is there; under the lock
@@ -57,7 +67,7 @@ class Scheduler:
         self._count = 0
         # For whoever has the lock, or is the thread:
         self._tasks: list[Task] = []  # in order of arrival
-        self._places: list[Place] = []  # those with a sequence in the engine
+        self._places = Places()
         self._batch: list[Part] = []  # of the step under way
         self._pace = Pace(gap_factor)
         self._ledger = Ledger(engine.stream_stats())
@@ -127,31 +137,37 @@ class Scheduler:
         """Write what a place holds to a file.
 
         Raises:
-            InvalidRequestError: it holds nothing.
+            InvalidRequestError: it holds nothing, also because its memory was taken.
             StorageError: the file cannot be written; there is none then.
         """
         with self._lock:
-            if place.sequence is None or not place.tokens:
-                raise InvalidRequestError("the session holds no tokens; there is nothing to save")
-            self.engine.save_state(place.sequence, path)
+            self._places.save(self.engine, place, path)
 
     def restore(self, path: Path) -> Place:
-        """A place with what save() wrote.
+        """A place with what save() wrote; places that nobody computes in make room for it.
 
         Raises:
             StateFileError: the file is damaged, or of another model, version or kv_type.
             ContextLengthError, OutOfBudgetError, StorageError: it does not fit or cannot be read.
         """
-        place = Place()
         with self._lock:
-            place.sequence = self.engine.load_state(path)
-            place.tokens = self.engine.sequence_tokens(place.sequence)
-            self._places.append(place)
-        return place
+            while True:
+                if not self._running:
+                    self._drop_stopped()
+                try:
+                    return self._places.restore(self.engine, path, self._busy())
+                except OutOfBudgetError:
+                    # Places of tasks that have just ended rest once the thread has seen that.
+                    if not any(task.stopped or task.finished for task in self._tasks):
+                        raise
+                    self._turned.wait()
 
     def stream_stats(self) -> dict[str, int]:
-        """Counters of streamed experts since the load; empty if none are streamed."""
-        return self.engine.stream_stats()
+        """Counters of streamed experts since the load; empty if none are streamed.
+
+        Those of the core (core/experts/options.h), and compute_ns, what steps took beside stalls.
+        """
+        return self._ledger.whole(self.engine.stream_stats())
 
     def cache_stats(self) -> dict[str, int]:
         """Pages of the cache, counters of what was found there, and tasks `preempted`."""
@@ -199,6 +215,7 @@ class Scheduler:
                 self._new.clear()
                 self._batch = []
                 self._running = False
+                self._turned.notify_all()
             self._ended.set()
             raise
 
@@ -212,6 +229,7 @@ class Scheduler:
                 task.number = self._count
                 self._tasks.append(task)
             self._drop_stopped()
+            self._turned.notify_all()
             self._free_released()
             if not self._closed:
                 self._batch = self._choose()
@@ -241,14 +259,13 @@ class Scheduler:
     def _place(self, task: Task) -> None:
         """Let the place hold as much of the task's tokens as the cache has, and nothing else."""
         place = task.place
-        if place.sequence is None:
-            place.sequence = self.engine.open_sequence()
-            self._places.append(place)
+        self._places.open(self.engine, place)
+        assert place.sequence is not None
         # The first wanted row has to be computed.
         kept = min(_common(place.tokens, task.tokens), task.next_row)
         if kept < PAGE <= task.next_row:
             kept = 0  # less than the page that the cache may have
-        self._truncate(place, kept)
+        self._places.truncate(self.engine, place, kept)
         if not place.tokens:
             wanted = np.asarray(task.tokens[: task.next_row + 1], np.int32)
             place.tokens = task.tokens[: self.engine.adopt_prefix(place.sequence, wanted)]
@@ -263,19 +280,12 @@ class Scheduler:
             answers = any(other.remaining == 1 for other in self._tasks if other is not task)
             task.advance(self._pace.prompt_ms(task.remaining, answers))
 
-    def _truncate(self, place: Place, length: int) -> None:
-        if place.sequence is not None and length < len(place.tokens):
-            self.engine.truncate(place.sequence, length)
-            del place.tokens[length:]
-
     def _step(self) -> None:
         """Run the step chosen and hand out what it gave."""
         batch = self._batch
         begun = time.perf_counter()
         try:
             given = self._compute(*arrays(batch))
-            if self._trace is not None:
-                self._trace(self.engine.take_trace())
         except CancelledError:
             return  # nobody wants it any more; or else it is chosen again
         except OutOfBudgetError as error:
@@ -287,16 +297,19 @@ class Scheduler:
         self._batch = []  # too late to interrupt it
         answers = sum(part.tokens == part.logits == 1 for part in batch)
         prompts = sum(part.tokens for part in batch) - answers
-        self._pace.note(answers, prompts, time.perf_counter() - begun)
-        self._ledger.charge(batch, self.engine.stream_stats())
+        seconds = time.perf_counter() - begun
+        self._pace.note(answers, prompts, seconds)
+        self._ledger.charge(batch, self.engine.stream_stats(), int(1e9 * seconds))
         tell(self.engine.take_warnings())
         self._clock += 1
-        done = [0, 0]
         for part in batch:
             place = part.task.place
             place.tokens += part.ids
             place.used = self._clock
             part.task.alone = False
+        self._record()
+        done = [0, 0]
+        for part in batch:
             self._advance(part.task)
             kind = part.task.wants_hidden
             first, done[kind] = done[kind], done[kind] + part.rows
@@ -307,6 +320,19 @@ class Scheduler:
         if len(hidden):
             return self.engine.step_hidden(tokens, sequences, rows, hidden)
         return self.engine.step(tokens, sequences, rows), np.empty((0, 0), np.float32)
+
+    def _record(self) -> None:
+        """Trace the step, which is done whatever comes of that."""
+        if self._trace is None:
+            return
+        demands = self.engine.take_trace()  # also where they go nowhere: until then they are kept
+        if self.trace_error is not None:
+            return
+        try:
+            self._trace(demands)
+        except Exception as error:  # noqa: BLE001  whoever closes the model gets it
+            self.trace_error = error
+            log.error("nothing more is traced: %s", error)
 
     def _hand_out(self, task: Task, rows: Rows) -> None:
         if len(rows) == 0 or task.stopped:
@@ -328,16 +354,20 @@ class Scheduler:
 
     def _make_room(self, batch: list[Part], error: OutOfBudgetError) -> None:
         """Take the memory of one sequence: one that rests, or that of the least urgent task."""
-        busy = {id(task.place) for task in self._tasks}
-        resting = [place for place in self._places if id(place) not in busy and place.tokens]
-        if resting:
-            self._truncate(min(resting, key=lambda place: place.used), 0)
-            return
+        with self._lock:  # nobody is to save what is just taken away
+            if not self._places.evict_resting(self.engine, self._busy()):
+                self._preempt(batch, error)
+
+    def _busy(self) -> list[Place]:
+        """Places that may be in the step under way, or lose what is computed already."""
+        return [task.place for task in self._tasks]
+
+    def _preempt(self, batch: list[Part], error: OutOfBudgetError) -> None:
         first = min((part.task for part in batch), key=lambda task: (task.priority, task.number))
         others = [task for task in self._tasks if task.place.tokens and task is not first]
         if others:
             last = max(others, key=lambda task: (task.paused, task.priority, task.number))
-            self._truncate(last.place, 0)
+            self._places.evict(self.engine, last.place)
             last.placed = False
             self.preempted += 1
         elif len(batch) > 1:
@@ -355,13 +385,8 @@ class Scheduler:
     def _free_released(self) -> None:
         while self._released:
             place = self._released.popleft()
-            if place.sequence is None:
-                continue
             if self._engine is not None:
-                self._engine.close_sequence(place.sequence)
-            self._places = [other for other in self._places if other is not place]
-            place.sequence = None
-            place.tokens = []
+                self._places.close(self._engine, place)
 
 
 def _common(a: list[int], b: list[int]) -> int:

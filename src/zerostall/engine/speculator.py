@@ -19,13 +19,13 @@ import numpy.typing as npt
 import xxhash
 
 from zerostall import gguf
-from zerostall.engine.profile import model_key
+from zerostall.engine.model_key import model_key
 from zerostall.errors import InvalidRequestError, ModelFormatError
 
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
 
-VERSION = 1
+VERSION = 2
 PREFIX = "zerostall.speculator"
 _NAME = re.compile(r"experts\.([0-9]{1,5})\.(early|late)\.a")
 Floats = npt.NDArray[np.float32]
@@ -79,8 +79,8 @@ def metadata_of(model: GgufFile, guesses: Sequence[TrainedGuess]) -> dict[str, i
     }
 
 
-def read_speculator(path: Path, model: GgufFile) -> list[TrainedGuess]:
-    """What training found for `model`.
+def read_speculator(path: Path, model: GgufFile, key: str | None = None) -> list[TrainedGuess]:
+    """What training found for `model`; `key` is its model_key(), None if that is not known yet.
 
     Raises:
         ModelNotFoundError, StorageError: the file is missing or cannot be read.
@@ -97,7 +97,7 @@ def read_speculator(path: Path, model: GgufFile) -> list[TrainedGuess]:
         raise InvalidRequestError(
             f"{path}: is a speculator of version {version}, expected {VERSION}: train it again"
         )
-    if file.get(f"{PREFIX}.model") != model_key(model):
+    if file.get(f"{PREFIX}.model") != (key or model_key(model)):
         raise InvalidRequestError(
             f"{path}: was trained for another model than {model.paths[0]}: train one for this "
             "file (a converted copy counts as another model)"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zerostall import _core
 from zerostall.engine.drive import drive_place, drive_settings
+from zerostall.engine.model_key import model_key
 from zerostall.engine.profile import read_profile
 from zerostall.engine.speculator import read_speculator
 from zerostall.errors import InvalidRequestError
@@ -50,7 +51,8 @@ class Streaming:
         depth: reads under way at once; None: as the drive likes best.
         request_bytes: of one read, a multiple of 4096; None: as the drive likes best.
         trace: called after each step with its demands, each a tuple (step, layer, experts,
-            tokens routed to each, a letter for each: h hit, s shadow, m miss).
+            tokens routed to each, a letter for each: h hit, s shadow, m miss). An error that it
+            raises changes no answer: it is logged, ends the tracing, and close() raises it.
         profile: a file that remembers which experts were wanted: read at load, so that they are
             in memory from the start, and written on close.
         speculator: a file of `zerostall train-speculator`, with which guesses what the next layer
@@ -116,13 +118,23 @@ class Streaming:
                 "Q2_K`, or leave miss_precision at 'full'"
             )
 
-    def to_core(self, expert_bytes: int, file: GgufFile) -> dict[str, Any]:
+    def key_of(self, file: GgufFile) -> str | None:
+        """model_key() of a model, if something is remembered of it.
+
+        Raises:
+            StorageError: the model cannot be read.
+        """
+        return None if self.profile is None and self.speculator is None else model_key(file)
+
+    def to_core(self, expert_bytes: int, file: GgufFile, key: str | None = None) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
 
         Args:
             expert_bytes: room for experts.
             file: the model, whose files every mirror has too, by the same names.
+            key: what key_of(file) gave, if it was asked.
         """
+        key = key or self.key_of(file)
         options: dict[str, Any] = self._drive(file.paths[0]) | {
             "bytes": expert_bytes,
             "policy": self.policy,
@@ -135,11 +147,12 @@ class Streaming:
             "mirrors": [_copies(mirror, file.paths) for mirror in self.mirrors],
         }
         if self.profile is not None:
-            options["profile"] = read_profile(self.profile, file)
+            assert key is not None
+            options["profile"] = read_profile(self.profile, key)
         if self.record_states:
             options["record_states"] = self.record_states
         if self.speculator is not None:
-            guesses = read_speculator(self.speculator, file)
+            guesses = read_speculator(self.speculator, file, key)
             options["trained"] = [guess.to_core() for guess in guesses]
             options["bytes"] = max(1, expert_bytes - sum(guess.bytes for guess in guesses))
         if self.depth is not None:

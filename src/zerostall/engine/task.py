@@ -23,15 +23,17 @@ class Place:
         sequence: the engine's number of it, once there is one.
         tokens: the tokens whose keys and values are in the cache.
         used: when it was last computed in, for the choice whose memory to take.
+        evicted: how many tokens it held when its memory was taken; 0 once it is computed in again.
         released: nobody will use it again.
     """
 
-    __slots__ = ("__weakref__", "released", "sequence", "tokens", "used")
+    __slots__ = ("__weakref__", "evicted", "released", "sequence", "tokens", "used")
 
     def __init__(self) -> None:
         self.sequence: int | None = None
         self.tokens: list[int] = []
         self.used = 0
+        self.evicted = 0
         self.released = False
 
 

@@ -89,7 +89,7 @@ def replay(
 
     Args:
         trace: as recorded.
-        budgets: bytes of the whole process, header.other_bytes included.
+        budgets: bytes of the whole process, as `ram` of a load.
         policies: names in eviction.POLICIES.
         half_life_steps: steps after which a demand counts half, for lrfu.
 

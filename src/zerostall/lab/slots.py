@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zerostall.engine.budget import show_bytes
+from zerostall.engine.streaming import reserve, with_reserve
 from zerostall.errors import OutOfBudgetError
 from zerostall.lab.trace import TraceHeader
 
@@ -72,22 +73,23 @@ def size_classes(header: TraceHeader) -> list[Pool]:
 
 
 def divide_budget(header: TraceHeader, ram_bytes: int) -> list[Pool]:
-    """The pools with the room that a budget leaves them.
+    """The pools with the room that a budget of the whole process leaves them.
 
-    What other_bytes and the least of each pool leave is shared in proportion to what each pool
-    would need to hold everything.
+    What the rest of the process (engine.streaming.reserve), other_bytes and the least of each pool
+    leave is shared in proportion to what each pool would need to hold everything.
 
     Raises:
         OutOfBudgetError: the budget is too small; names the smallest that works.
     """
     pools = size_classes(header)
     least = sum(pool.least_bytes for pool in pools)
-    spare = ram_bytes - header.other_bytes - least
+    spare = ram_bytes - reserve(ram_bytes) - header.other_bytes - least
     if spare < 0:
         raise OutOfBudgetError(
             f"{header.model} needs {show_bytes(header.other_bytes)} besides experts and "
-            f"{show_bytes(least)} for one token's, but ram is {show_bytes(ram_bytes)}: "
-            f"the smallest ram that works is {header.other_bytes + least} bytes"
+            f"{show_bytes(least)} for one token's, but ram is {show_bytes(ram_bytes)}, "
+            f"{show_bytes(reserve(ram_bytes))} of it for the rest of the process: "
+            f"the smallest ram that works is {with_reserve(header.other_bytes + least)} bytes"
         )
     wanted = sum(pool.all_bytes for pool in pools) - least
     divided = []

@@ -192,6 +192,7 @@ def _streaming(measured: bench_child.Measured) -> dict[str, float]:
     ms = 1e3 * measured.seconds
     return counted | {
         "slots": measured.slots,
+        "compute_ms": max(0.0, ms - counted["stall_ms"]),
         "shadow_hit_rate": counted["shadow_hits"] / max(1.0, counted["demanded"]),
         "bytes_read_per_token": counted["bytes_read"] / measured.tokens,
         "missed_bytes_per_token": max(0.0, counted["bytes_read"] - counted["bytes_wasted"])

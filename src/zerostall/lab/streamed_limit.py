@@ -25,24 +25,27 @@ class DriveLimit:
     bytes_per_second: float
 
 
-def drive_limit(path: Path, mirrors: Iterable[str], measured: float | None) -> DriveLimit:
-    """Measure the drives anew, at scattered offsets past the page cache, whatever is remembered.
+def drive_limit(
+    path: Path, mirrors: Iterable[str], measured: float | None, *, fresh: bool = True
+) -> DriveLimit:
+    """Measure the drives at scattered offsets past the page cache.
 
     Args:
         path: the model's (first) file.
         mirrors: copies of it, or folders that have one.
         measured: bytes a second of the model's drive found in another way: the faster one counts.
+        fresh: anew, whatever is remembered.
 
     Raises:
         StorageError: a file cannot be read.
     """
-    best = drive_settings(path, fresh=True)
+    best = drive_settings(path, fresh=fresh)
     rates = {device_of(path): max(best.bytes_per_second, measured or 0.0)}
     for mirror in map(Path, mirrors):
         copy = mirror / path.name if mirror.is_dir() else mirror
         device = device_of(copy)
         if device not in rates:
-            rates[device] = drive_settings(copy, fresh=True).bytes_per_second
+            rates[device] = drive_settings(copy, fresh=fresh).bytes_per_second
     return DriveLimit(best, sum(rates.values()))
 
 

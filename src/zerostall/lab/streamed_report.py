@@ -133,4 +133,6 @@ def streamed_notes(record: dict[str, Any]) -> list[str]:
         )
     if test["experts"] is not None:
         lines.append(f"lossy: {test['experts']} experts a token, zerostall only")
+    if test.get("miss_precision", "full") != "full":
+        lines.append("lossy: missed experts decoded with their low copies, zerostall only")
     return lines

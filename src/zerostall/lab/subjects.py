@@ -52,6 +52,7 @@ class Test:
         warm_up: where experts are streamed, tokens decoded uncounted before each measurement.
         io, policy, speculate, mirrors: how zerostall streams experts (engine/streaming.py).
         experts: lossy: how many zerostall uses for each token; None: as the model was trained.
+        miss_precision: lossy if "low": zerostall decodes what it misses with low copies.
     """
 
     __test__ = False  # no test case, whatever pytest thinks of the name
@@ -70,6 +71,7 @@ class Test:
     speculate: bool = True
     mirrors: tuple[str, ...] = ()
     experts: int | None = None
+    miss_precision: str = "full"
 
     @property
     def context(self) -> int:
@@ -87,8 +89,15 @@ class Test:
             self.kv_type,
             self.isa,
             MAX_BATCH,
-            streaming=Streaming(self.io, self.policy, speculate=self.speculate, mirrors=mirrors),
+            streaming=Streaming(
+                self.io,
+                self.policy,
+                speculate=self.speculate,
+                mirrors=mirrors,
+                miss_precision=self.miss_precision,
+            ),
             experts=self.experts,
+            kv_tokens=self.context,  # one sequence
         )
 
 
@@ -161,6 +170,7 @@ class Ours:
         command += ["--tokens", ids, "-n", "1", "--temp", "0", "-t", str(test.threads)]
         command += ["-c", str(test.context), "--kv-type", test.kv_type]
         command += ["--io", test.io, "--policy", test.policy]
+        command += ["--miss-precision", test.miss_precision]
         command += [] if test.speculate else ["--no-speculate"]
         for mirror in test.mirrors:
             command += ["--mirror", mirror]

@@ -6,6 +6,10 @@ The first line describes the model, each other line what one layer of one step d
      "other_bytes":9000000,"drive_bytes_per_s":3.1e9,"compute_ms":null}
     {"s":1,"t":1,"l":0,"e":[3,17,8,30],"o":"hmsh"}
 
+The last line of a run that ended has what was measured meanwhile:
+
+    {"end":1,"drive_bytes_per_s":3.1e9,"compute_ms":0.35}
+
 docs/guides/trace.md has the fields; trace_reader.py reads it.
 """
 
@@ -152,6 +156,12 @@ class TraceWriter:
         for step, layer, experts, counts, outcomes in demands:
             tokens = max(1, sum(counts) // self._used[layer])
             self.write(step, tokens, layer, experts, counts, outcomes)
+
+    def finish(self, drive_bytes_per_s: float | None, compute_ms: float | None) -> None:
+        """Add what is known at the end only; it replaces the header's. Nothing follows it."""
+        self._line(
+            {"end": self._step, "drive_bytes_per_s": drive_bytes_per_s, "compute_ms": compute_ms}
+        )
 
     def close(self) -> None:
         """Write what is left and close the file. May be called again."""

@@ -8,7 +8,7 @@ import math
 import reprlib
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,15 @@ class _Events:
     counts: list[int] = field(default_factory=list)
     outcomes: list[int] = field(default_factory=list)
     cut: bool = False
+    ended: bool = False
 
     def add(self, record: dict[str, Any]) -> None:
         """One line; ValueError says what is wrong with it."""
+        if self.ended:
+            raise ValueError("there is something behind the last line")
+        if "end" in record:
+            self._end(record)
+            return
         step = _whole(record.get("s"), "s", self.steps[-1] if self.steps else 0, MOST)
         same_step = bool(self.steps) and step == self.steps[-1]
         tokens = _whole(record.get("t"), "t", 1, MOST)
@@ -190,6 +196,17 @@ class _Events:
         self.counts += counts
         self.outcomes += map(OUTCOMES.index, outcomes)
         self.first.append(len(self.experts))
+
+    def _end(self, record: dict[str, Any]) -> None:
+        """The last line: what was measured in the run."""
+        last = self.steps[-1] if self.steps else -1
+        _whole(record["end"], "end", last, last)
+        self.ended = True
+        self.header = replace(
+            self.header,
+            drive_bytes_per_s=_positive(record.get("drive_bytes_per_s"), "drive_bytes_per_s"),
+            compute_ms=_positive(record.get("compute_ms"), "compute_ms"),
+        )
 
     def trace(self) -> Trace:
         """The columns as arrays."""
