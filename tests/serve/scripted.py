@@ -26,11 +26,13 @@ class ScriptedLLM:
 
     context, vocab_size = 100, 10
 
-    def __init__(self, *pieces: str, silent_until: str = "", opening: str = "") -> None:
+    def __init__(
+        self, *pieces: str, silent_until: str = "", opening: str = "", template: str = ""
+    ) -> None:
         self.pieces = pieces
         self.silent_until = silent_until
         self.opening = opening
-        self.loaded = SimpleNamespace(tokenizer=None)
+        self.loaded = SimpleNamespace(tokenizer=_tokenizer(template) if template else None)
         self.asked: list[tuple[list[dict], list[dict] | None]] = []
         self.kept_alive = threading.Event()
         self.released = threading.Event()
@@ -74,6 +76,13 @@ class ScriptedLLM:
         count = len(self.pieces)
         timings = Timings(1.0, prompt, 2.0, count, 4.0)
         yield Chunk(piece, [i], "stop", None, Usage(prompt, count), timings, 0)
+
+
+def _tokenizer(template: str) -> SimpleNamespace:
+    """What is asked of one beside encoding: there are no control tokens."""
+    return SimpleNamespace(
+        template_for=lambda _: template, id_of=lambda _: None, eog_ids=frozenset()
+    )
 
 
 def talk(llm: ScriptedLLM | None, ask: Callable, **settings: object) -> object:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from tests.serve.process import serving
 from tests.serve.scripted import ScriptedLLM, talk
+from zerostall.serve.calls.styles import ANY
 from zerostall.serve.forms import Form, after_thought, called
 
 HELLO = [{"role": "user", "content": "import sys"}]
@@ -163,7 +164,7 @@ THOUGHTS = "I </b> think </think>\n\n"
     [
         (Form("response_format", {"json_schema": PARAMETERS}), '{"a": 1, "b": 2}'),
         (
-            called([{"name": "add", "parameters": PARAMETERS}], "tools", several=True),
+            called([{"name": "add", "parameters": PARAMETERS}], "tools", ANY, several=True),
             '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>',
         ),
     ],

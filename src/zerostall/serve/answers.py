@@ -14,7 +14,8 @@ from zerostall.engine.completion import (
     TokenLogprob,
     Usage,
 )
-from zerostall.serve.output import OutputParser, Part
+from zerostall.serve.output import OutputParser
+from zerostall.serve.parts import Part
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
 
@@ -129,17 +130,16 @@ class Single:
 
     Args:
         llm: the model, whose tokenizer is used.
-        thinking: the prompt has opened the reasoning.
-        tools: look for calls.
+        parser: a new one.
         stops: strings that end the text.
         silence_s: a sign of life is given when nothing came for so long.
     """
 
     def __init__(
-        self, llm: LLM, *, thinking: bool, tools: bool, stops: Sequence[str], silence_s: float
+        self, llm: LLM, *, parser: OutputParser, stops: Sequence[str], silence_s: float
     ) -> None:
         self._llm = llm
-        self._parser = OutputParser(thinking=thinking, tools=tools)
+        self._parser = parser
         self._stops = stops
         self._silence_s = silence_s
         self._tokens: list[int] = []

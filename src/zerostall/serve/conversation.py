@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zerostall.errors import ZerostallError
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import Message, to_template
-from zerostall.serve.output import THINK
+from zerostall.serve.output import THINK, OutputParser
 from zerostall.serve.schema import UNLIMITED, Tools
 
 if TYPE_CHECKING:
@@ -18,10 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation's tokens, and whether they end inside the reasoning."""
+    """A conversation as the engine takes it.
+
+    Attributes:
+        tokens: up to the answer.
+        thinking: they end inside the reasoning.
+        calling: how the model writes calls.
+        offered: there are tools to call.
+    """
 
     tokens: list[int]
     thinking: bool
+    calling: Calling
+    offered: bool
+
+    @property
+    def parser(self) -> OutputParser:
+        """A new one, for an answer to it."""
+        calling = self.calling if self.offered else None
+        return OutputParser(thinking=self.thinking, calling=calling)
+
+    @property
+    def shown(self) -> list[int]:
+        """Control tokens that the parser has to see."""
+        return list(self.calling.controls.values()) if self.offered else []
 
 
 def read(
@@ -43,13 +64,14 @@ def read(
     Raises:
         ApiError: 400, the template refuses, or the prompt is longer than the context.
     """
-    plain = to_template(messages)
+    calling = Calling.of(llm.loaded.tokenizer, tools)
+    plain = to_template(messages, calling)
     try:
         text = llm.render_chat(plain, tools, variables)
         tokens = llm.encode_chat(plain, tools, variables)
     except ZerostallError as error:
         raise blamed(error, where) from error
-    return Prompt(tokens, text.rstrip().endswith(THINK))
+    return Prompt(tokens, text.rstrip().endswith(THINK), calling, bool(tools))
 
 
 def blamed(error: ZerostallError, where: str = "messages") -> ApiError:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zerostall.errors import InvalidRequestError
 from zerostall.sampling import FORMS
+from zerostall.serve.calls.rules import call_rules
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError
-from zerostall.serve.output import CALL, CALLED, THOUGHT
+from zerostall.serve.output import THOUGHT
 from zerostall.text.grammar import json_rule
 
 ANY_OBJECT = {"type": "object"}
@@ -66,28 +67,33 @@ def of_format(asked: Any, where: str = "response_format") -> dict[str, Any] | No
 
 
 def held(
-    schema: Mapping[str, Any] | None, where: str, tools: Sequence[Mapping[str, Any]] | None
+    schema: Mapping[str, Any] | None,
+    where: str,
+    tools: Sequence[Mapping[str, Any]] | None,
+    calling: Calling,
 ) -> Form:
     """An answer of that schema, or instead of it calls of the tools that are offered."""
     if schema is None:
         return FREE
     if not tools:
         return Form(where, {"json_schema": schema})
-    return Form(
-        where, {"grammar": f"start: calls | body\nbody: {_rule(schema, where)}\n{_calls(tools)}"}
-    )
+    rules = f"start: calls | body\nbody: {_rule(schema, where)}\n{_calls(tools, calling)}"
+    return Form(where, {"grammar": rules})
 
 
-def called(tools: Sequence[Mapping[str, Any]], where: str, *, several: bool) -> Form:
+def called(
+    tools: Sequence[Mapping[str, Any]], where: str, calling: Calling, *, several: bool
+) -> Form:
     """Calls of these functions and nothing else, in the form that the parser of outputs reads.
 
     Args:
         tools: {"name", "parameters"} each; parameters is a JSON schema.
         where: the request's field, for errors.
+        calling: how the model writes calls.
         several: more than one call may be made.
     """
     start = "calls" if several else "call"
-    return Form(where, {"grammar": f"start: {start}\n{_calls(tools)}"})
+    return Form(where, {"grammar": f"start: {start}\n{_calls(tools, calling)}"})
 
 
 def after_thought(form: Form) -> Form:
@@ -149,14 +155,9 @@ def _rule(schema: Mapping[str, Any], where: str) -> str:
         raise ApiError(400, f"{where}: {error}", param=where) from error
 
 
-def _calls(tools: Sequence[Mapping[str, Any]]) -> str:
+def _calls(tools: Sequence[Mapping[str, Any]], calling: Calling) -> str:
     """Rules for `call`, any of the tools, and for `calls`, one or more."""
-    lines = ['calls: call ("\\n" call)*']
-    names = [f"call_{i}" for i in range(len(tools))]
-    lines.append(f"call: {' | '.join(names)}")
-    for name, tool in zip(names, tools, strict=True):
-        said = json.dumps(tool["name"], ensure_ascii=False)
-        begin = json.dumps(f'{CALL}\n{{"name": {said}, "arguments": ', ensure_ascii=False)
-        end = json.dumps(f"}}\n{CALLED}", ensure_ascii=False)
-        lines.append(f"{name}: {begin} {_rule(tool['parameters'], 'tools')} {end}")
-    return "\n".join(lines) + "\n"
+    try:
+        return call_rules(calling, tools, lambda schema: _rule(schema, "tools"))
+    except InvalidRequestError as error:
+        raise ApiError(400, f"tools: {error}", param="tools") from error

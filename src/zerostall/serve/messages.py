@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError
 
 Message = dict[str, Any]
 
+_SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
-def to_template(messages: Sequence[Message]) -> list[Message]:
-    """Contents as text, and arguments of tool calls as objects.
+
+def to_template(messages: Sequence[Message], calling: Calling) -> list[Message]:
+    """Contents as text, arguments of tool calls as objects, and roles that the template knows.
 
     Templates add contents to strings, and most print a call's arguments as JSON, which of a
-    string (as the API has them) would be a quoted string.
+    string (as the API has them) would be a quoted string. A developer is a system, unless the
+    template names the role itself.
+
+    Args:
+        messages: as the API has them.
+        calling: of the model whose template it is.
 
     Raises:
         ApiError: 400, a message has no role or something that is no text.
     """
-    return [_message(message) for message in messages]
+    return [_message(message, calling) for message in messages]
 
 
-def _message(message: Message) -> Message:
+def _message(message: Message, calling: Calling) -> Message:
     if not isinstance(message.get("role"), str):
         raise ApiError(400, "messages: each needs a role, which is a string", param="messages")
     plain = {**message, "content": _text(message.get("content"))}
+    if message["role"] == "developer" and "developer" not in calling.template:
+        plain["role"] = "system"
     if isinstance(message.get("tool_calls"), list):
         plain["tool_calls"] = [_call(call) for call in message["tool_calls"]]
-    return plain
+    return _with_short_ids(plain) if calling.style.short_ids else plain
 
 
 def _text(content: Any) -> str:
@@ -54,3 +66,25 @@ def _call(call: Any) -> Any:
     except (ValueError, RecursionError):
         return call
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _with_short_ids(message: Message) -> Message:
+    """Mistral's templates refuse ids that are not nine letters and digits, as ours and OpenAI's."""
+    short = dict(message)
+    if isinstance(short.get("tool_call_id"), str):
+        short["tool_call_id"] = _short_id(short["tool_call_id"])
+    if isinstance(short.get("tool_calls"), list):
+        short["tool_calls"] = [
+            {**call, "id": _short_id(call["id"])}
+            if isinstance(call, dict) and isinstance(call.get("id"), str)
+            else call
+            for call in short["tool_calls"]
+        ]
+    return short
+
+
+def _short_id(id: str) -> str:
+    """The same for the same id, so that a call and its result still belong together."""
+    if _SHORT_ID.fullmatch(id):
+        return id
+    return hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:9]

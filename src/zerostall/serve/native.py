@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from zerostall.errors import ZerostallError
 from zerostall.sampling import SamplingParams
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import to_template
@@ -93,9 +94,10 @@ def routes(service: Service) -> APIRouter:
     def apply_template(body: TemplateRequest) -> dict[str, str]:
         """The prompt that a conversation becomes."""
         try:
-            prompt = service.llm.render_chat(
-                to_template(body.messages), body.tools, body.chat_template_kwargs
-            )
+            llm = service.llm
+            calling = Calling.of(llm.loaded.tokenizer, body.tools)
+            messages = to_template(body.messages, calling)
+            prompt = llm.render_chat(messages, body.tools, body.chat_template_kwargs)
             prompt.encode()
         except UnicodeEncodeError as error:
             raise ApiError(

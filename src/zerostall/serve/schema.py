@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from zerostall.errors import InvalidRequestError
 from zerostall.sampling import FORMS, SamplingParams
 from zerostall.serve import forms
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
 from zerostall.serve.run import Job
@@ -91,8 +92,11 @@ class Generation(BaseModel):
                 raise ApiError(400, f"{name}: {reason}", param=name, code="unsupported_parameter")
         self.form()
 
-    def form(self) -> Form:
+    def form(self, _: Calling = ANY) -> Form:
         """What the answer is held to, by whichever of the four fields is given.
+
+        Args:
+            calling: how the model writes calls.
 
         Raises:
             ApiError: 400 with the field's name.
@@ -116,9 +120,21 @@ class Generation(BaseModel):
         return Job(index, prompt, params, score_prompt, watched, self.priority or 0)
 
     def sampling(
-        self, choice: int, max_tokens: int, logprobs: int | None, form: Form = FREE
+        self,
+        choice: int,
+        max_tokens: int,
+        logprobs: int | None,
+        form: Form = FREE,
+        shown: Sequence[int] = (),
     ) -> SamplingParams:
         """The engine's parameters for one of the answers; each has a seed of its own.
+
+        Args:
+            choice: the number of the answer.
+            max_tokens: most tokens of it.
+            logprobs: how many alternatives each token has; None: no logprobs.
+            form: what it is held to.
+            shown: control tokens that its text has.
 
         Raises:
             ApiError: 400, a value is out of its range.
@@ -144,6 +160,7 @@ class Generation(BaseModel):
             "seed": None if self.seed in (None, -1) else self.seed + choice,
             "max_tokens": max_tokens,
             "logprobs": logprobs,
+            "shown_tokens": shown,
             **form.given,
         }
         given = {name: value for name, value in given.items() if value is not None}
@@ -254,16 +271,17 @@ class ChatRequest(Generation):
             )
         return forms.chosen(self.tools, name)
 
-    def form(self) -> Form:
+    def form(self, calling: Calling = ANY) -> Form:
         """As for Generation; the calls that must be made, or may be made instead."""
         form, must = super().form(), self.choice()
         if must is not None:
             if form.given and form.where != "response_format":
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            return forms.called(must, "tools", several=self.parallel_tool_calls is not False)
+            several = self.parallel_tool_calls is not False
+            return forms.called(must, "tools", calling, several=several)
         if form.where == "response_format" and self.offered:
             tools = forms.functions(self.offered)
-            return forms.held(form.given["json_schema"], form.where, tools)
+            return forms.held(form.given["json_schema"], form.where, tools, calling)
         return form
 
 

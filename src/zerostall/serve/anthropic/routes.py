@@ -62,9 +62,9 @@ def _prompt(llm: LLM, body: Conversation) -> Prompt:
 
 def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
     """The answer, checked: nothing is computed for a request that fails."""
-    form = body.form()
+    form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    params = body.sampling(0, body.max_tokens, None, form)
+    params = body.sampling(0, body.max_tokens, None, form, prompt.shown)
     check_params(llm, prompt.tokens, params, form)
     return body.job(0, prompt.tokens, params)

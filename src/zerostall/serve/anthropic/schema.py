@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zerostall.sampling import FORMS
 from zerostall.serve import forms
 from zerostall.serve.anthropic.turns import to_openai
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.conversation import no_such, switches
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
@@ -102,7 +103,7 @@ class MessagesRequest(Conversation, Generation):
             raise ApiError(400, "stop_sequences: one is empty", param="stop_sequences")
         self.stop = self.stop_sequences
 
-    def form(self) -> Form:
+    def form(self, calling: Calling = ANY) -> Form:
         """What the answer is held to: a call, a schema, or a grammar of one's own."""
         where = "output_config" if self.output_format is None else "output_format"
         config = self.output_config.format if self.output_config else None
@@ -115,12 +116,13 @@ class MessagesRequest(Conversation, Generation):
             if form.where in FORMS:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
             must = forms.chosen(self.offered, choice.name if choice.type == "tool" else None)
-            return forms.called(must, "tools", several=not choice.disable_parallel_tool_use)
+            several = not choice.disable_parallel_tool_use
+            return forms.called(must, "tools", calling, several=several)
         if schema is None:
             return form
         if form is not FREE:
             raise ApiError(400, f"{form.where} is given beside {where}", param=form.where)
-        return forms.held(schema, where, forms.functions(self.offered or []))
+        return forms.held(schema, where, forms.functions(self.offered or []), calling)
 
 
 def _function(tool: Tool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from zerostall.sampling import FORMS
 from zerostall.serve import forms
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.conversation import no_such, switches
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
@@ -99,19 +100,20 @@ class ResponsesRequest(Generation):
             return None
         return [_function(tool) for tool in self.tools or []] or None
 
-    def form(self) -> Form:
+    def form(self, calling: Calling = ANY) -> Form:
         """What the answer is held to: a call, a schema, or a grammar of one's own."""
         form, must = super().form(), self._must()
         if must is not None:
             if form.where in FORMS:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            return forms.called(must, "tools", several=self.parallel_tool_calls is not False)
+            several = self.parallel_tool_calls is not False
+            return forms.called(must, "tools", calling, several=several)
         schema = forms.of_format(self.text.format if self.text else None, "text")
         if schema is None:
             return form
         if form is not FREE:
             raise ApiError(400, f"{form.where} is given beside text", param=form.where)
-        return forms.held(schema, "text", forms.functions(self.offered or []))
+        return forms.held(schema, "text", forms.functions(self.offered or []), calling)
 
     def _must(self) -> list[dict[str, Any]] | None:
         choice = self.tool_choice
