@@ -49,12 +49,13 @@ class ScriptedLLM:
         self.sessions.append(session)
         yield session
 
-    def render_chat(self, messages, tools, variables=None):
+    def render_chat(self, messages, tools, variables=None, ending="answer"):
         self.asked.append((messages, tools))
+        self.ending = ending
         self.variables = variables
         return self.opening
 
-    def encode_chat(self, messages, tools, variables=None):
+    def encode_chat(self, messages, tools, variables=None, ending="answer"):
         return [1, 2, 3]
 
     def stream(self, prompt, params, *, session=None, priority=0, progress=None):

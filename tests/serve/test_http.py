@@ -63,6 +63,26 @@ def test_the_tokenizer_is_there_by_llama_cpps_names(server, llm):
     assert (status, error["param"]) == (400, "tokens")
 
 
+def test_the_tokenizer_is_there_by_vllms_names_too(server, llm):
+    ids = llm.tokenize("def é")
+    answer = server.post("/tokenize", {"prompt": "def é", "return_token_strs": True}).json()
+    strings = [llm.tokenizer.token(id) for id in ids]
+    assert answer == {
+        "count": len(ids),
+        "max_model_len": 1024,
+        "tokens": ids,
+        "token_strs": strings,
+    }
+    for body in ({}, {"prompt": "a", "content": "b"}):
+        status, error = error_of(server.post("/tokenize", body))
+        assert (status, error["param"]) == (400, "content")
+
+
+def test_a_slash_at_the_end_of_a_path_changes_nothing(server):
+    assert server.post("/v1/completions/", SHORT).status_code == 200
+    assert server.get("/v1/models/").json()["object"] == "list"
+
+
 def test_no_connection_makes_an_answer_wait_for_a_delayed_acknowledgement():
     with (
         listen(Settings(port=0)) as listener,
@@ -237,6 +257,6 @@ def test_slots_tell_which_places_are_taken(server):
     server.wait_until("zerostall_running", 0)
     assert server.get("/slots").json() == free
     with httpx.stream("POST", f"{server.url}/v1/completions", json=LONG | {"stream": True}):
-        server.wait_until("zerostall_running", 1)
-        assert [slot["is_processing"] for slot in server.get("/slots").json()] == [True, False]
+        server.wait_until("zerostall_running", 2)  # of its answers
+        assert [slot["is_processing"] for slot in server.get("/slots").json()] == [True, True]
     server.wait_until("zerostall_running", 0)

@@ -16,6 +16,7 @@ from zerostall.serve import conversation
 from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs, shown_progress
 from zerostall.serve.conversation import Prompt, room, switches
 from zerostall.serve.forms import after_thought
+from zerostall.serve.messages import ending
 from zerostall.serve.output import OutputParser
 from zerostall.serve.parts import Call, CallEnd, Part, Text
 from zerostall.serve.run import Item, Job, Run
@@ -49,12 +50,13 @@ def routes(service: Service) -> APIRouter:
 
 def _prompt(llm: LLM, body: ChatRequest) -> Prompt:
     variables = switches(body.reasoning_effort, body.chat_template_kwargs)
-    return conversation.read(llm, body.messages, body.offered, variables)
+    end = ending(body.messages, body.add_generation_prompt, body.continue_final_message)
+    return conversation.read(llm, body.messages, body.offered, variables, ending=end)
 
 
 def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
     """Each answer, checked: nothing is computed for a request that fails."""
-    limit = room(llm, body.max_completion_tokens, body.max_tokens)
+    limit = room(llm, body.max_completion_tokens, body.max_tokens, body.n_predict)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     form = body.form(prompt.calling)
     if prompt.thinking:
@@ -150,8 +152,8 @@ class ChatAnswer:
                 yield {**frame, "choices": [delta], **told, **extra}
                 continue
             parts, logprobs, reason = self._parts(item)
-            told = [choice.delta(part) for part in parts]
-            deltas += [delta for delta in told if delta is not None]
+            grown = [choice.delta(part) for part in parts]
+            deltas += [delta for delta in grown if delta is not None]
             if logprobs and len(deltas) == 0:
                 deltas.append({})
             for i, delta in enumerate(deltas):
@@ -161,7 +163,7 @@ class ChatAnswer:
             if reason is not None:
                 choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
                 last = {**frame, "choices": [self._delta(index, {}, [], choice.reason)], **extra}
-                if index == len(self._choices) - 1:
+                if all(each.reason is not None for each in self._choices):
                     last["timings"] = self._totals.timings()
                 yield last
         if wants_usage:

@@ -10,8 +10,9 @@ from zerostall.errors import ZerostallError
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import Message, to_template
-from zerostall.serve.output import THINK, OutputParser
+from zerostall.serve.output import THINK, THOUGHT, OutputParser
 from zerostall.serve.schema import UNLIMITED, Tools
+from zerostall.text.chat import Ending
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -51,6 +52,7 @@ def read(
     tools: Tools | None,
     variables: Mapping[str, Any] | None = None,
     where: str = "messages",
+    ending: Ending = "answer",
 ) -> Prompt:
     """The prompt of a conversation in OpenAI's form.
 
@@ -60,6 +62,7 @@ def read(
         tools: functions that the template shows.
         variables: switches of the template.
         where: the request's field, for errors.
+        ending: whether the last message goes on.
 
     Raises:
         ApiError: 400, the template refuses, or the prompt is longer than the context.
@@ -67,11 +70,14 @@ def read(
     calling = Calling.of(llm.loaded.tokenizer, tools)
     plain = to_template(messages, calling)
     try:
-        text = llm.render_chat(plain, tools, variables)
-        tokens = llm.encode_chat(plain, tools, variables)
+        text = llm.render_chat(plain, tools, variables, ending)
+        tokens = llm.encode_chat(plain, tools, variables, ending)
     except ZerostallError as error:
         raise blamed(error, where) from error
-    return Prompt(tokens, text.rstrip().endswith(THINK), calling, bool(tools))
+    # What goes on may have begun its reasoning itself.
+    own = str(plain[-1]["content"]) if ending == "continue" else ""
+    thinking = text.rstrip().endswith(THINK) or own.rfind(THINK) > own.rfind(THOUGHT)
+    return Prompt(tokens, thinking, calling, bool(tools))
 
 
 def blamed(error: ZerostallError, where: str = "messages") -> ApiError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zerostall.errors import InvalidRequestError
-from zerostall.sampling import FORMS
+from zerostall.sampling import FORMS, is_text
 from zerostall.serve.calls.rules import call_rules
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError
@@ -24,10 +25,12 @@ class Form:
     Attributes:
         where: the request's field that asked for it; errors name it.
         given: at most one of json_schema, grammar and regex.
+        whole: it describes all of the text, also reasoning.
     """
 
     where: str
     given: dict[str, Any]
+    whole: bool = False
 
     def refused(self, message: str) -> ApiError | None:
         """The answer to an error of the engine if this form is at fault."""
@@ -39,6 +42,78 @@ class Form:
 
 
 FREE = Form("", {})
+_OWN = ("grammar", "regex")  # of the caller's own
+_GUIDED = ("json", "regex", "grammar", "choice")
+
+
+def asked_for(given: Mapping[str, Any], response_format: Any) -> Form:
+    """What fields of a request ask for.
+
+    Args:
+        given: those of FORMS, vLLM's guided_* and its structured_outputs, as far as they are there.
+        response_format: as for of_format().
+
+    Raises:
+        ApiError: 400, one is not what it should be, or there are two.
+    """
+    found: list[Form] = []
+    for name in FORMS:
+        if given.get(name) is not None:
+            found.append(Form(name, {name: given[name]}, whole=name in _OWN))
+    for kind in _GUIDED:
+        if given.get(f"guided_{kind}") is not None:
+            found.append(_guided(f"guided_{kind}", kind, given[f"guided_{kind}"]))
+    if given.get("structured_outputs") is not None:
+        found += _structured(given["structured_outputs"])
+    schema = of_format(response_format)
+    if schema is not None:
+        found.append(Form("response_format", {"json_schema": schema}))
+    if len(found) > 1:
+        first, second = found[0].where, found[1].where
+        raise ApiError(400, f"{second} is given beside {first}", param=second)
+    return found[0] if found else FREE
+
+
+def _structured(given: Mapping[str, Any]) -> list[Form]:
+    """vLLM's newer form: the same kinds as members of one object."""
+    where, found = "structured_outputs", []
+    for kind, value in given.items():
+        if kind in _GUIDED and value is not None:
+            found.append(_guided(where, kind, value))
+        elif kind == "json_object" and value:
+            found.append(Form(where, {"json_schema": ANY_OBJECT}))
+        elif kind == "structural_tag" and value is not None:
+            raise ApiError(400, f"{where}: {kind} is not supported; give json", param=where)
+    return found
+
+
+def _guided(where: str, kind: str, value: Any) -> Form:
+    if kind == "json":
+        return Form(where, {"json_schema": _schema(where, value)})
+    if kind != "choice":
+        if not isinstance(value, str) or not is_text(value):
+            raise ApiError(400, f"{where}: {kind} is no text", param=where)
+        return Form(where, {kind: value}, whole=True)
+    if not isinstance(value, list) or not value or not all(map(_is_choice, value)):
+        raise ApiError(400, f"{where}: give a list of texts to choose from", param=where)
+    texts = " | ".join(json.dumps(text, ensure_ascii=False) for text in value)
+    return Form(where, {"grammar": f"start: body\nbody: {texts}\n"})
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and is_text(value)
+
+
+def _schema(where: str, value: Any) -> dict[str, Any]:
+    """A JSON schema, which may come as text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise ApiError(400, f"{where}: the schema is not JSON", param=where) from error
+    if not isinstance(value, dict):
+        raise ApiError(400, f"{where}: the schema is no object", param=where)
+    return value
 
 
 def of_format(asked: Any, where: str = "response_format") -> dict[str, Any] | None:
@@ -103,7 +178,7 @@ def after_thought(form: Form) -> Form:
     """
     if "json_schema" in form.given:
         text = f"start: body\nbody: {_rule(form.given['json_schema'], form.where)}\n"
-    elif form.where in FORMS or not form.given:
+    elif form.whole or not form.given:
         return form
     else:
         text = form.given["grammar"]
@@ -129,6 +204,42 @@ def functions(tools: Sequence[Mapping[str, Any]], where: str = "tools") -> list[
             raise ApiError(400, f"{where}: parameters is no JSON schema", param=where)
         found.append({"name": function["name"], "parameters": schema or ANY_OBJECT})
     return found
+
+
+def mode(allowed: Any, where: str = "tool_choice") -> str:
+    """Whether one of the allowed tools must be called.
+
+    Raises:
+        ApiError: 400, it is neither "auto" nor "required".
+    """
+    told = allowed.get("mode", "auto") if isinstance(allowed, Mapping) else None
+    if told not in ("auto", "required"):
+        raise ApiError(400, f'{where}: mode of allowed_tools is "auto" or "required"', param=where)
+    return str(told)
+
+
+def allowed(
+    tools: Sequence[Mapping[str, Any]] | None, asked: Any, where: str = "tool_choice"
+) -> list[dict[str, Any]]:
+    """The tools, in the form of chats, that OpenAI's allowed_tools leaves; None leaves all.
+
+    Raises:
+        ApiError: 400, it names one that is not there.
+    """
+    if asked is None:
+        return [dict(tool) for tool in tools or []]
+    named = asked.get("tools") if isinstance(asked, Mapping) else None
+    if not isinstance(named, list) or not all(isinstance(each, dict) for each in named):
+        raise ApiError(400, f"{where}: tools of allowed_tools is no list of tools", param=where)
+    names = []
+    for each in named:
+        function = each.get("function", each)
+        names.append(function.get("name") if isinstance(function, dict) else None)
+    known = [function["name"] for function in functions(tools or [])]
+    for name in names:
+        if name not in known:
+            raise ApiError(400, f"{where}: there is no tool {name!r}", param=where)
+    return [dict(tool) for tool, name in zip(tools or [], known, strict=True) if name in names]
 
 
 def chosen(

@@ -60,6 +60,14 @@ class Gate:
         self._admit()
         return ticket
 
+    def spare(self) -> Ticket | None:
+        """A place that is free and that nobody waits for, taken at once, if there is one."""
+        if self._waiting or self.running >= self.parallel:
+            return None
+        ticket = Ticket(self, lambda: None, 0)
+        self._running.add(ticket)
+        return ticket
+
     def leave(self, ticket: Ticket) -> None:
         """Take a ticket out, wherever it is."""
         if ticket in self._running:

@@ -10,6 +10,7 @@ from typing import Any
 
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError
+from zerostall.text.chat import Ending
 
 Message = dict[str, Any]
 
@@ -31,6 +32,36 @@ def to_template(messages: Sequence[Message], calling: Calling) -> list[Message]:
         ApiError: 400, a message has no role or something that is no text.
     """
     return [_message(message, calling) for message in messages]
+
+
+def ending(
+    messages: Sequence[Message], opens: bool | None = None, goes_on: bool | None = None
+) -> Ending:
+    """How the prompt of a conversation ends.
+
+    By itself, as at llama.cpp's server, a last message of the assistant's goes on, if it has text
+    and no calls.
+
+    Args:
+        messages: as the API has them.
+        opens: vLLM's add_generation_prompt.
+        goes_on: vLLM's continue_final_message.
+
+    Raises:
+        ApiError: 400, the two contradict one another, or nothing can go on.
+    """
+    last = messages[-1]
+    begun = last.get("role") == "assistant" and not last.get("tool_calls")
+    begun = begun and _text(last.get("content")).strip() != ""
+    where = "continue_final_message"
+    if goes_on and opens:
+        raise ApiError(400, f"{where}: add_generation_prompt is true too", param=where)
+    if goes_on and not begun:
+        told = f"{where}: the last message is no text of the assistant's"
+        raise ApiError(400, told, param=where)
+    if goes_on or (begun and opens is None and goes_on is None):
+        return "continue"
+    return "none" if opens is False else "answer"
 
 
 def _message(message: Message, calling: Calling) -> Message:

@@ -14,7 +14,7 @@ from zerostall.sampling import SamplingParams
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
-from zerostall.serve.messages import to_template
+from zerostall.serve.messages import ending, to_template
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from zerostall.serve.service import Service
 
@@ -77,6 +77,10 @@ def routes(service: Service) -> APIRouter:
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """Token ids of a text."""
         llm = service.llm
+        if body.prompt is not None and body.content is None:
+            return _tokenized(service, body, body.prompt)
+        if body.content is None or body.prompt is not None:
+            raise ApiError(400, "content: give it, or prompt, one of them", param="content")
         ids = llm.tokenize(body.content, body.add_special, body.parse_special)
         if not body.with_pieces:
             return {"tokens": ids}
@@ -97,7 +101,8 @@ def routes(service: Service) -> APIRouter:
             llm = service.llm
             calling = Calling.of(llm.loaded.tokenizer, body.tools)
             messages = to_template(body.messages, calling)
-            prompt = llm.render_chat(messages, body.tools, body.chat_template_kwargs)
+            end = ending(messages, body.add_generation_prompt, body.continue_final_message)
+            prompt = llm.render_chat(messages, body.tools, body.chat_template_kwargs, end)
             prompt.encode()
         except UnicodeEncodeError as error:
             raise ApiError(
@@ -155,6 +160,15 @@ def _props(service: Service) -> dict[str, Any]:
         "eos_token": "" if tokenizer is None else tokenizer.eos_token,
         "build_info": f"zerostall {service.settings.version}",
     }
+
+
+def _tokenized(service: Service, body: TokenizeRequest, prompt: str) -> dict[str, Any]:
+    """The answer to /tokenize as vLLM has it."""
+    llm = service.llm
+    ids = llm.tokenize(prompt, body.add_special_tokens, body.parse_special)
+    texts = [llm.tokenizer.token(id) for id in ids] if body.return_token_strs else None
+    answer = {"count": len(ids), "max_model_len": llm.context, "tokens": ids}
+    return answer | {"token_strs": texts}
 
 
 def _piece(service: Service, token: int) -> str | list[int]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zerostall.engine.completion import Chunk, PromptProgress, TokenLogprob
 from zerostall.engine.generation import token_logprob
 from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
-from zerostall.serve.gate import Gate
+from zerostall.serve.gate import Gate, Ticket
 from zerostall.serve.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -63,10 +65,12 @@ class Item:
 
 
 class Run:
-    """The generations of one request, one after the other in one session.
+    """The generations of one request, together in as many places of the gate as are free.
 
-    So the second answer to a prompt computes only its last token again. Made in the event loop;
-    whoever made it must cancel() it in the end, which is harmless when it is done.
+    Each place has a session and does one job after the other. Of several answers to a prompt one
+    goes ahead until the prompt is computed, which the others then find in the cache. Whoever waits
+    for a place gets the next that becomes free, but for the last one of this request. Made in the
+    event loop; whoever made it must cancel() it in the end, which is harmless when it is done.
 
     Raises:
         ApiError: 429, the queue is full.
@@ -82,7 +86,7 @@ class Run:
         timeout_s: float,
     ) -> None:
         self._llm = llm
-        self._jobs = jobs
+        self._gate = gate
         self._pool = pool
         self._metrics = metrics
         self._timeout_s = timeout_s
@@ -91,12 +95,20 @@ class Run:
         self._begin = time.monotonic()
         self._items: deque[Item] = deque()
         self._changed = asyncio.Event()
-        self._future: asyncio.Future[None] | None = None
+        self._futures: set[asyncio.Future[None]] = set()
         self._done = False
         self._error: BaseException | None = None
-        self._session: Session | None = None
         self._cancelled = False
         self._first = True
+        # Under the lock, for the event loop and the threads:
+        self._lock = threading.Lock()
+        self._jobs = deque(jobs)
+        self._ending = False
+        self._job: Job | None = None  # the first
+        self._workers = 1
+        self._ahead: set[int] = set()  # prompts that one answer computes for others, by identity
+        self._known: set[int] = set()  # those that it has computed
+        self._sessions: list[Session] = []
         self._ticket = gate.enter(self._start, min((job.priority for job in jobs), default=0))
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
@@ -133,10 +145,18 @@ class Run:
     def cancel(self) -> None:
         """Leave the queue, or end within a step; the place is free when the thread is done."""
         self._cancelled = True
-        if self._future is None:
+        if not self._futures:
             self._ticket.leave()
-        elif self._session is not None:
-            self._session.cancel()
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Begin nothing more, and end what is under way."""
+        with self._lock:
+            self._ending = True
+            self._jobs.clear()
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.cancel()
 
     def _left_s(self) -> float:
         if self._timeout_s == 0:
@@ -144,12 +164,44 @@ class Run:
         return self._begin + self._timeout_s - time.monotonic()
 
     def _start(self) -> None:
-        self._future = self._loop.run_in_executor(self._pool, self._work)
-        self._future.add_done_callback(self._finish, context=self._context)
+        """The first place is there: the gate's turn came."""
+        self._job = self._next()
+        self._occupy(self._work, None)
+        self._widen()
+
+    def _widen(self) -> None:
+        """Take places that nobody waits for, while there are jobs for them."""
+        while self._jobs:
+            ticket = self._gate.spare()
+            if ticket is None:
+                return
+            with self._lock:
+                job = self._claim()
+                self._workers += job is not None
+            if job is None:
+                ticket.leave()
+                return
+            self._occupy(partial(self._serve, job), ticket)
+
+    def _occupy(self, work: Callable[[], None], ticket: Ticket | None) -> None:
+        """Work in a place; None: the first one, whose ticket may not be known yet."""
+        future = self._loop.run_in_executor(self._pool, work)
+        self._futures.add(future)
+
+        def ended(future: asyncio.Future[None]) -> None:
+            (ticket or self._ticket).leave()
+            self._finish(future)
+
+        future.add_done_callback(ended, context=self._context)
 
     def _finish(self, future: asyncio.Future[None]) -> None:
-        self._ticket.leave()
-        self._error = future.exception()
+        self._futures.discard(future)
+        error = future.exception()
+        if error is not None and self._error is None:
+            self._error = error
+            self._abandon()
+        if self._futures:
+            return
         self._done = True
         self._changed.set()
         if self._cancelled:
@@ -158,16 +210,55 @@ class Run:
 
     def _work(self) -> None:
         """In a thread of the pool."""
+        self._serve(self._job)
+
+    def _serve(self, job: Job | None) -> None:
+        """In a thread of the pool, one of several: this job and others."""
         with self._llm.open_session() as session:
-            # This order and that of cancel(): one of the two sees the other.
-            self._session = session
-            if self._cancelled:
+            with self._lock:
+                self._sessions.append(session)
+                ending = self._ending
+            if ending:
                 session.cancel()
-            for job in self._jobs:
-                if job.score_prompt:
-                    self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
-                for chunk in self._stream(job, session):
-                    self._put(Item(job.index, chunk))
+            while job is not None:
+                try:
+                    self._do(job, session)
+                finally:
+                    self._computed(job)
+                job = self._next()
+
+    def _do(self, job: Job, session: Session) -> None:
+        if job.score_prompt:
+            self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
+        for chunk in self._stream(job, session):
+            self._computed(job)
+            self._put(Item(job.index, chunk))
+
+    def _next(self) -> Job | None:
+        """The next job of a worker; without one it gives up its place."""
+        with self._lock:
+            # The last one stays: what is left is always there for it.
+            stays = self._workers == 1 or not self._gate.waiting
+            job = self._claim() if stays else None
+            self._workers -= job is None
+            return job
+
+    def _claim(self) -> Job | None:
+        """The first job whose prompt nobody else is just computing; under the lock."""
+        job = next((job for job in self._jobs if id(job.prompt) not in self._ahead), None)
+        if job is not None:
+            self._jobs.remove(job)
+            prompt = id(job.prompt)
+            if prompt not in self._known and any(id(o.prompt) == prompt for o in self._jobs):
+                self._ahead.add(prompt)
+        return job
+
+    def _computed(self, job: Job) -> None:
+        """The prompt of a job is in the cache, or will not be."""
+        if id(job.prompt) in self._ahead:
+            with self._lock:
+                self._ahead.discard(id(job.prompt))
+                self._known.add(id(job.prompt))
 
     def _stream(self, job: Job, session: Session) -> Iterator[Chunk]:
         def tell(progress: PromptProgress) -> None:
@@ -187,6 +278,7 @@ class Run:
     def _take(self, item: Item) -> None:
         self._items.append(item)
         self._changed.set()
+        self._widen()
         if item.chunk is not None:
             if self._first:
                 self._first = False

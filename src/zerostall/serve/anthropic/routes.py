@@ -14,6 +14,7 @@ from zerostall.serve.anthropic.edge import error_event
 from zerostall.serve.anthropic.schema import Conversation, MessagesRequest
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.forms import after_thought
+from zerostall.serve.messages import ending
 from zerostall.serve.run import Job
 from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
@@ -57,7 +58,8 @@ def routes(service: Service) -> APIRouter:
 
 
 def _prompt(llm: LLM, body: Conversation) -> Prompt:
-    return conversation.read(llm, body.turns(), body.offered, body.variables())
+    turns = body.turns()
+    return conversation.read(llm, turns, body.offered, body.variables(), ending=ending(turns))
 
 
 def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:

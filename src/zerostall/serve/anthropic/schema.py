@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zerostall.sampling import FORMS
 from zerostall.serve import forms
 from zerostall.serve.anthropic.turns import to_openai
 from zerostall.serve.calls.styles import ANY, Calling
@@ -95,6 +94,9 @@ class MessagesRequest(Conversation, Generation):
         super().check()
         if self.choices > 1:
             raise no_such("n", "there is one answer")
+        for name in ("add_generation_prompt", "continue_final_message"):
+            if (self.model_extra or {}).get(name) is not None:
+                raise no_such(name, "a last turn of the assistant's is always continued")
         if self.stop is not None:
             raise no_such("stop", "give stop_sequences")
         if self.response_format is not None:
@@ -113,7 +115,7 @@ class MessagesRequest(Conversation, Generation):
         if choice is not None and choice.type in ("any", "tool"):
             if choice.type == "tool" and choice.name is None:
                 raise ApiError(400, "tool_choice: name is missing", param="tool_choice")
-            if form.where in FORMS:
+            if form is not FREE:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
             must = forms.chosen(self.offered, choice.name if choice.type == "tool" else None)
             several = not choice.disable_parallel_tool_use

@@ -96,7 +96,7 @@ def _function(_: Calling, tool: Function, rule: Rule) -> str:
 def _value(name: str, schema: Any, shared: Mapping[str, Any], rule: Rule) -> str:
     """A parameter's value and its end: text as it is, everything else as JSON."""
     if not isinstance(schema, dict) or schema.get("type") != "string":
-        inner = schema | shared if isinstance(schema, dict) else {}
+        inner = {**schema, **shared} if isinstance(schema, dict) else {}
         return f"{rule(inner)} {_literal(_END)}"
     for unkept in _UNKEPT:
         if unkept in schema:

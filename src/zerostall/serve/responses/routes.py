@@ -53,7 +53,7 @@ def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
     form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens)
+    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens, body.n_predict)
     params = body.sampling(0, limit, body.alternatives, form, prompt.shown)
     check_params(llm, prompt.tokens, params, form)
     return body.job(0, prompt.tokens, params)
