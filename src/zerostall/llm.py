@@ -33,6 +33,7 @@ from zerostall.errors import InvalidRequestError
 from zerostall.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from zerostall.text.chat import Ending
     from zerostall.text.grammar import Grammars
 
 COMPLETION_TOKENS = 128  # max_tokens of generate() and stream() when not given
@@ -111,10 +112,7 @@ class LLM(OpenModel):
         reading = streaming or Streaming()
         options = Options(
             *(threads, ctx, ram, kv_type, isa, max_batch, pin, reading, experts),
-            context_shift=context_shift,
-            keep=keep,
-            kv_tokens=kv_tokens,
-            gap_factor=gap_factor,
+            *(gap_factor, context_shift, keep, kv_tokens),
         )
         super().__init__(load(hub.resolve(model), options, progress))
 
@@ -331,9 +329,10 @@ class LLM(OpenModel):
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
+        ending: Ending = "answer",
     ) -> list[int]:
-        """The token ids that chat() computes for a conversation; errors as there."""
-        text = self.render_chat(messages, tools, variables)
+        """The token ids that chat() computes for a conversation; as for render_chat()."""
+        text = self.render_chat(messages, tools, variables, ending)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         # As llama.cpp: exactly one beginning-of-text token, whether or not the template has it.
         bos = self.bos_id
@@ -346,11 +345,16 @@ class LLM(OpenModel):
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
+        ending: Ending = "answer",
     ) -> str:
-        """The text that the model's template makes of a conversation; errors as for chat()."""
+        """The text that the model's template makes of a conversation; errors as for chat().
+
+        `ending` "continue" lets the model go on with the last message, "none" opens no turn.
+        """
         from zerostall.text import chat
 
-        return chat.prompt(self.tokenizer, self.loaded.path.name, messages, tools, variables)
+        name = self.loaded.path.name
+        return chat.prompt(self.tokenizer, name, messages, tools, variables, ending)
 
     def _request(
         self,

@@ -40,6 +40,10 @@ class SamplingParams:
         stop: text ends before the first of these strings, even if it spans tokens.
         stop_token_ids: token ids that end the generation; they give no text.
         ignore_eos: go on after the model's end-of-text token.
+        min_tokens: tokens that end the text, of the model's or of `stop_token_ids`, are banned
+            until there are so many; stop strings, and a form that is complete, end it all the
+            same.
+        shown_tokens: control tokens, which are hidden, whose own text appears all the same.
         logprobs: None, or how many alternatives to report for each token (0: only the token
             itself), as natural logarithms of the model's own distribution (temperature 1,
             before penalties).
@@ -68,6 +72,8 @@ class SamplingParams:
     stop: Sequence[str] = ()
     stop_token_ids: Sequence[int] = ()
     ignore_eos: bool = False
+    min_tokens: int = 0
+    shown_tokens: Sequence[int] = ()
     logprobs: int | None = None
     json_schema: Mapping[str, Any] | None = None
     grammar: str | None = None
@@ -101,9 +107,11 @@ class SamplingParams:
         for text in self.stop:
             if not isinstance(text, str) or not text:
                 raise _outside("stop", text, "non-empty strings")
-        for token in self.stop_token_ids:
-            if not _is_whole(token) or token < 0:
-                raise _outside("stop_token_ids", token, "token ids, whole numbers from 0")
+        self._whole("min_tokens", 0, 2**31 - 1)
+        for name in ("stop_token_ids", "shown_tokens"):
+            for token in getattr(self, name):
+                if not _is_whole(token) or token < 0:
+                    raise _outside(name, token, "token ids, whole numbers from 0")
         for token, bias in self.logit_bias.items():
             if not _is_whole(token) or token < 0:
                 raise _outside("logit_bias", token, "token ids, whole numbers from 0")

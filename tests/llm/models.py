@@ -10,6 +10,7 @@ TEMPLATE = (
     "{% for m in messages %}# {{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}# assistant:{% endif %}"
 )
+CONTROL = 3  # the type of a token
 BLOCK = 4096  # a multiple of every alignment in use
 
 
@@ -37,6 +38,14 @@ def with_number(model: bytes, key: str, number: int) -> bytes:
     entry += struct.pack("<IQ", 8, filling) + b" " * filling
     (entries,) = struct.unpack_from("<Q", model, 16)
     return model[:16] + struct.pack("<Q", entries + 2) + entry + model[24:]
+
+
+def with_token_type(model: bytes, token: int, kind: int) -> bytes:
+    """The model with another type of a token."""
+    key = b"tokenizer.ggml.token_type"
+    assert model.count(key) == 1
+    place = model.index(key) + len(key) + 4 + 4 + 8 + 4 * token
+    return model[:place] + struct.pack("<i", kind) + model[place + 4 :]
 
 
 def without_vocabulary(model: bytes) -> bytes:

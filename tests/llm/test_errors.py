@@ -46,7 +46,7 @@ def test_errors_of_a_stream_come_before_its_first_chunk(llm):
         llm.stream("")
 
 
-@pytest.mark.parametrize("field", ["logit_bias", "stop_token_ids"])
+@pytest.mark.parametrize("field", ["logit_bias", "stop_token_ids", "shown_tokens"])
 def test_ids_outside_the_vocabulary_are_refused(llm, field):
     value = {5000: 1.0} if field == "logit_bias" else [5000]
     with pytest.raises(InvalidRequestError, match=f"{field} names token 5000"):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.llm.models import CONTROL, nano, with_token_type
 from zerostall import LLM, SamplingParams
 
 PROMPT = "def read_lines(path, encoding='utf-8'):\n"
@@ -83,6 +84,29 @@ def test_the_end_of_text_token_ends_it_unless_ignored(llm):
     ignored = llm.generate(PROMPT, greedy(logit_bias={end: 1e4}, ignore_eos=True))
     assert ignored.finish_reason == "length"
     assert end not in ignored.token_ids
+
+
+def test_what_ends_the_text_is_banned_until_there_are_min_tokens(llm, reference):
+    (end,) = llm.tokenizer.eog_ids
+    ended = llm.generate(PROMPT, greedy(logit_bias={end: 1e4}, min_tokens=3))
+    assert ended.token_ids == [*reference.token_ids[:3], end]
+    assert ended.finish_reason == "stop"
+    stop = reference.token_ids[0]
+    ended = llm.generate(PROMPT, greedy(stop_token_ids=[stop], min_tokens=1))
+    assert ended.token_ids[0] != stop
+    # Where a form lets nothing else follow, the text ends.
+    ended = llm.generate(PROMPT, greedy(regex="ab", min_tokens=9))
+    assert (ended.text, ended.finish_reason) == ("ab", "stop")
+
+
+def test_a_control_token_gives_text_only_if_it_is_shown(llm, tmp_path):
+    (token,) = llm.tokenize("def", add_special=False)
+    path = tmp_path / "control.gguf"
+    path.write_bytes(with_token_type(nano(), token, CONTROL))
+    fields = {"logit_bias": {token: 1e4}, "max_tokens": 2}
+    with LLM(path, threads=1) as changed:
+        assert changed.generate(PROMPT, greedy(**fields)).text == ""
+        assert changed.generate(PROMPT, greedy(**fields, shown_tokens=[token])).text == "defdef"
 
 
 def test_a_banned_token_gives_way_to_the_next_likeliest(llm, reference):

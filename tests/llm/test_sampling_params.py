@@ -41,6 +41,8 @@ def test_the_defaults_are_those_of_llama_cpp():
         ("stop", [""]),
         ("stop", [3]),
         ("stop_token_ids", [-1]),
+        ("shown_tokens", [-1]),
+        ("min_tokens", -1),
         ("logit_bias", {"a": 1.0}),
         ("logit_bias", {1: math.nan}),
         ("logit_bias", {1: math.inf}),

@@ -27,11 +27,13 @@ class ScriptedLLM:
 
     context, vocab_size = 100, 10
 
-    def __init__(self, *pieces: str, silent_until: str = "", opening: str = "") -> None:
+    def __init__(
+        self, *pieces: str, silent_until: str = "", opening: str = "", template: str = ""
+    ) -> None:
         self.pieces = pieces
         self.silent_until = silent_until
         self.opening = opening
-        self.loaded = SimpleNamespace(tokenizer=None)
+        self.loaded = SimpleNamespace(tokenizer=_tokenizer(template) if template else None)
         self.asked: list[tuple[list[dict], list[dict] | None]] = []
         self.kept_alive = threading.Event()
         self.released = threading.Event()
@@ -48,12 +50,13 @@ class ScriptedLLM:
         self.sessions.append(session)
         yield session
 
-    def render_chat(self, messages, tools, variables=None):
+    def render_chat(self, messages, tools, variables=None, ending="answer"):
         self.asked.append((messages, tools))
+        self.ending = ending
         self.variables = variables
         return self.opening
 
-    def encode_chat(self, messages, tools, variables=None):
+    def encode_chat(self, messages, tools, variables=None, ending="answer"):
         return [1, 2, 3]
 
     def stream(self, prompt, params, *, session=None, priority=0, progress=None):
@@ -75,6 +78,13 @@ class ScriptedLLM:
         count = len(self.pieces)
         timings = Timings(1.0, prompt, 2.0, count, 4.0)
         yield Chunk(piece, [i], "stop", None, Usage(prompt, count), timings, 0)
+
+
+def _tokenizer(template: str) -> SimpleNamespace:
+    """What is asked of one beside encoding: there are no control tokens."""
+    return SimpleNamespace(
+        template_for=lambda _: template, id_of=lambda _: None, eog_ids=frozenset()
+    )
 
 
 @contextlib.asynccontextmanager

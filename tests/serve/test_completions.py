@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 
 import pytest
@@ -88,6 +89,20 @@ def test_each_of_n_answers_has_the_next_seed(client, llm):
     assert list(streamed.values()) == texts
 
 
+def test_the_best_are_the_likeliest_of_those_made(client, llm):
+    made = [
+        llm.generate(PROMPT, SamplingParams(max_tokens=8, seed=seed, temperature=2, logprobs=0))
+        for seed in (5, 6, 7, 8)
+    ]
+    made.sort(key=lambda each: -sum(e.logprob for e in each.logprobs) / len(each.logprobs))
+    answer = client.completions.create(
+        **ASK | {"max_tokens": 8}, n=2, best_of=4, temperature=2, extra_body={}
+    )
+    assert [choice.text for choice in answer.choices] == [each.text for each in made[:2]]
+    assert [(choice.index, choice.logprobs) for choice in answer.choices] == [(0, None), (1, None)]
+    assert answer.usage.completion_tokens == 32
+
+
 def test_a_stop_string_ends_the_text_before_it(client, expected):
     stop = expected.text[5:8]
     for given in (stop, ["never", stop]):
@@ -111,6 +126,29 @@ def test_sampling_fields_reach_the_engine(client, llm):
         **fields,
     )
     assert answer.choices[0].text == llm.generate(PROMPT, params).text
+
+
+def test_a_bias_may_come_as_pairs_of_which_false_bans(client, llm, expected):
+    token = expected.token_ids[0]
+    want = llm.generate(
+        PROMPT, SamplingParams(max_tokens=24, seed=5, logit_bias={token: -math.inf})
+    )
+    for pairs in ([[token, False]], [[token, -1e9]]):
+        answer = client.completions.create(**ASK, extra_body={"logit_bias": pairs})
+        assert answer.choices[0].text == want.text
+
+
+def test_min_tokens_and_n_predict_are_kept(client, llm):
+    end = llm.tokenizer.eos_id
+    fields = {"model": "", "prompt": PROMPT, "logit_bias": {str(end): 100}}
+    for asked in (0, 3):
+        answer = client.completions.create(**fields, extra_body={"min_tokens": asked})
+        assert answer.usage.completion_tokens == asked + 1
+    body = {"n_predict": 7, "ignore_eos": True}
+    answer = client.completions.create(model="", prompt=PROMPT, extra_body=body)
+    assert answer.usage.completion_tokens == 7
+    answer = client.completions.create(model="", prompt=PROMPT, max_tokens=5, extra_body=body)
+    assert answer.usage.completion_tokens == 5
 
 
 def test_logprobs_are_the_engines(client, llm):
@@ -144,6 +182,31 @@ def test_echo_puts_the_prompt_first_with_its_logprobs(client, llm):
     assert pieces[1].logprobs.text_offset == [len(PROMPT)]
 
 
+@pytest.mark.parametrize("prompt", ["def é(x): ", "<|endoftext|>def é(x): "])
+def test_offsets_count_what_the_text_shows(client, llm, prompt):
+    special = llm.tokenizer.eos_id
+    pieces = [special, *llm.tokenize("def é"), *llm.tokenize("(x): ")]
+    ask = {"model": "", "max_tokens": 2, "temperature": 0, "echo": True, "logprobs": 0}
+    ask["logit_bias"] = {"0": -100}
+    choice = client.completions.create(prompt=pieces, **ask).choices[0]
+    assert choice.text.startswith("def é(x): ")
+    _check_offsets(choice, hidden="<|endoftext|>")
+    choice = client.completions.create(prompt=prompt, **ask).choices[0]
+    assert choice.text.startswith(prompt)
+    _check_offsets(choice, hidden="")
+
+
+def _check_offsets(choice, hidden):
+    starts, tokens = choice.logprobs.text_offset, choice.logprobs.tokens
+    assert starts[0] == 0
+    for start, token in zip(starts, tokens, strict=True):
+        shown = "" if token == hidden else token.replace("\ufffd", "")
+        assert choice.text.startswith(shown, start)
+    text = "".join("" if token == hidden else token for token in tokens)
+    if "\ufffd" not in text:
+        assert text == choice.text
+
+
 def _log_sum(row):
     import numpy as np
 
@@ -154,7 +217,24 @@ def _log_sum(row):
     ("fields", "param"),
     [
         ({"suffix": "x"}, "suffix"),
-        ({"best_of": 3}, "best_of"),
+        ({"n": 2, "best_of": 1}, "best_of"),
+        ({"best_of": 3, "stream": True}, "best_of"),
+        ({"extra_body": {"min_tokens": 25}}, "min_tokens"),
+        ({"extra_body": {"min_tokens": -1}}, "min_tokens"),
+        ({"extra_body": {"modalities": ["text", "audio"]}}, "modalities"),
+        ({"extra_body": {"guided_json": "{"}}, "guided_json"),
+        ({"extra_body": {"guided_json": {"type": "x"}}}, "guided_json"),
+        ({"extra_body": {"guided_regex": "("}}, "guided_regex"),
+        ({"extra_body": {"guided_grammar": "start: ["}}, "guided_grammar"),
+        ({"extra_body": {"guided_choice": []}}, "guided_choice"),
+        ({"extra_body": {"guided_choice": ["a"], "regex": "a"}}, "guided_choice"),
+        ({"extra_body": {"structured_outputs": {"regex": 3}}}, "structured_outputs"),
+        ({"extra_body": {"structured_outputs": {"structural_tag": "{}"}}}, "structured_outputs"),
+        (
+            {"extra_body": {"structured_outputs": {"regex": "a", "choice": ["a"]}}},
+            "structured_outputs",
+        ),
+        ({"extra_body": {"logit_bias": [[5, "x"]]}}, "logit_bias"),
         ({"n": 0}, "n"),
         ({"temperature": -1}, "temperature"),
         ({"max_tokens": -2}, "max_tokens"),
@@ -195,7 +275,7 @@ def test_a_client_that_goes_away_cancels_within_a_step(server, client):
     before = server.metric("zerostall_cancelled_total")
     with client.completions.create(model="", **_client(LONG), stream=True) as stream:
         next(iter(stream))
-        server.wait_until("zerostall_running", 1)
+        server.wait_until("zerostall_running", 2)  # of its answers
     server.wait_until("zerostall_cancelled_total", before + 1)
     server.wait_until("zerostall_running", 0)
     host, port = server.url.removeprefix("http://").split(":")
@@ -203,7 +283,7 @@ def test_a_client_that_goes_away_cancels_within_a_step(server, client):
         body = json.dumps(LONG)
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json"
         connection.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        server.wait_until("zerostall_running", 1)
+        server.wait_until("zerostall_running", 2)  # of its answers
     server.wait_until("zerostall_cancelled_total", before + 2)
     server.wait_until("zerostall_running", 0)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from tests.serve.process import serving
 from tests.serve.scripted import ScriptedLLM, talk
+from zerostall.serve.calls.styles import ANY
 from zerostall.serve.forms import Form, after_thought, called
 
 HELLO = [{"role": "user", "content": "import sys"}]
@@ -64,10 +65,35 @@ def test_completions_take_the_same_forms_and_grammars(client, server):
         ({"regex": "[0-9]{3}"}, "[0-9]{3}"),
         ({"json_schema": {"enum": [1, 2]}}, "[12]"),
         ({"response_format": {"type": "json_object", "schema": {"const": 7}}}, "7"),
+        ({"guided_json": {"const": 7}}, "7"),
+        ({"guided_json": '{"const": 7}'}, "7"),
+        ({"guided_regex": "[0-9]{3}"}, "[0-9]{3}"),
+        ({"guided_grammar": 'root ::= ("a" | "b") "c"'}, "[ab]c"),
+        ({"guided_choice": ["yes", "no (1)"]}, r"yes|no \(1\)"),
+        ({"structured_outputs": {"json": {"const": 7}}}, "7"),
+        ({"structured_outputs": {"choice": ["yes"]}}, "yes"),
+        ({"structured_outputs": {"regex": "[0-9]{3}"}}, "[0-9]{3}"),
+        ({"structured_outputs": {"grammar": 'start: "x"'}}, "x"),
+        ({"structured_outputs": {"json_object": True}}, r"\{[\s\S]*"),
     ):
         (choice,) = client.completions.create(**fields, extra_body=extra).choices
         assert re.fullmatch(form, choice.text)
-        assert choice.finish_reason == "stop"
+        assert choice.finish_reason == "stop" or "json_object" in str(extra)
+
+
+def test_of_allowed_tools_one_must_be_called_and_no_other_is_offered(client):
+    def choice(mode, *names):
+        tools = [{"type": "function", "function": {"name": name}} for name in names]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+    for seed in range(3):
+        must = choice("required", "now")
+        said, _ = message(client, tools=TOOLS, tool_choice=must, seed=seed)
+        assert {call.function.name for call in said.tool_calls} == {"now"}
+    for wrong in (choice("auto", "sub"), choice("sometimes", "now"), {"type": "allowed_tools"}):
+        with pytest.raises(BadRequestError) as caught:
+            message(client, tools=TOOLS, tool_choice=wrong)
+        assert caught.value.param == "tool_choice"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -163,7 +189,7 @@ THOUGHTS = "I </b> think </think>\n\n"
     [
         (Form("response_format", {"json_schema": PARAMETERS}), '{"a": 1, "b": 2}'),
         (
-            called([{"name": "add", "parameters": PARAMETERS}], "tools", several=True),
+            called([{"name": "add", "parameters": PARAMETERS}], "tools", ANY, several=True),
             '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>',
         ),
     ],

@@ -63,6 +63,26 @@ def test_the_tokenizer_is_there_by_llama_cpps_names(server, llm):
     assert (status, error["param"]) == (400, "tokens")
 
 
+def test_the_tokenizer_is_there_by_vllms_names_too(server, llm):
+    ids = llm.tokenize("def é")
+    answer = server.post("/tokenize", {"prompt": "def é", "return_token_strs": True}).json()
+    strings = [llm.tokenizer.token(id) for id in ids]
+    assert answer == {
+        "count": len(ids),
+        "max_model_len": 1024,
+        "tokens": ids,
+        "token_strs": strings,
+    }
+    for body in ({}, {"prompt": "a", "content": "b"}):
+        status, error = error_of(server.post("/tokenize", body))
+        assert (status, error["param"]) == (400, "content")
+
+
+def test_a_slash_at_the_end_of_a_path_changes_nothing(server):
+    assert server.post("/v1/completions/", SHORT).status_code == 200
+    assert server.get("/v1/models/").json()["object"] == "list"
+
+
 def test_no_connection_makes_an_answer_wait_for_a_delayed_acknowledgement():
     with (
         listen(Settings(port=0)) as listener,
@@ -240,24 +260,32 @@ def test_slots_tell_what_runs_in_each_place_and_how_far_it_is(server, llm):
     prompt = len(llm.encode_prompt(LONG["prompt"]))
 
     def told():
-        busy, idle = server.get("/slots").json()
-        assert idle == free[1]
-        assert busy.keys() - free[0].keys() == {
-            "request_id",
-            "n_prompt_tokens",
-            "n_prompt_tokens_processed",
-            "n_prompt_tokens_cache",
-            "next_token",
-        }
-        assert (busy["is_processing"], busy["request_id"]) == (True, "mine-3")
-        assert busy["n_prompt_tokens"] == prompt
-        (token,) = busy["next_token"]
-        read = busy["n_prompt_tokens_processed"] + busy["n_prompt_tokens_cache"]
-        # The next of its answers may begin while this is read.
-        return read == prompt and token["n_decoded"] > 1 and sum(token.values()) == 900
+        busy = server.get("/slots").json()
+        if not all(slot["is_processing"] for slot in busy):
+            return False
+        assert all(
+            slot.keys() - free[0].keys()
+            == {
+                "request_id",
+                "n_prompt_tokens",
+                "n_prompt_tokens_processed",
+                "n_prompt_tokens_cache",
+                "next_token",
+            }
+            for slot in busy
+        )
+        assert [slot["request_id"] for slot in busy] == ["mine-3"] * 2
+        assert [slot["n_prompt_tokens"] for slot in busy] == [prompt] * 2
+        tokens = [slot["next_token"][0] for slot in busy]
+        return all(
+            slot["n_prompt_tokens_processed"] + slot["n_prompt_tokens_cache"] == prompt
+            and token["n_decoded"] > 1
+            and sum(token.values()) == 900
+            for slot, token in zip(busy, tokens, strict=True)
+        )
 
     with httpx.stream("POST", url, json=LONG | {"stream": True}, headers=headers):
-        server.wait_until("zerostall_running", 1)
+        server.wait_until("zerostall_running", 2)  # of its answers
         assert eventually(told)
     server.wait_until("zerostall_running", 0)
     assert server.get("/slots").json() == free

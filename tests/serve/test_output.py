@@ -6,36 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerostall.serve.output import OutputParser, Text, ToolCall, parse_call
+from tests.serve.merged import ToolCall, content, merge, reasoning
+from zerostall.serve.calls.objects import parse_call
+from zerostall.serve.calls.styles import Calling
+from zerostall.serve.output import OutputParser
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
 ADD = ToolCall("add", '{"a": 1}')
 
 
 def parse(pieces, *, thinking=False, tools=True):
-    parser = OutputParser(thinking=thinking, tools=tools)
-    parts = [part for piece in pieces for part in parser.push(piece)] + parser.finish()
-    merged = []
-    for part in parts:
-        last = merged[-1] if merged else None
-        if isinstance(part, Text) and isinstance(last, Text) and last.kind == part.kind:
-            merged[-1] = Text(part.kind, last.text + part.text)
-        else:
-            merged.append(part)
-    return merged
+    return merge(OutputParser(thinking=thinking, calling=Calling() if tools else None), pieces)
 
 
 ANALYSIS = "<|channel|>analysis<|message|>hm\n<|end|><|start|>assistant"
 FINAL = "<|channel|>final<|message|>"
 CALLING = "<|channel|>commentary to=functions.add <|constrain|>json<|message|>"
-
-
-def content(text):
-    return Text("content", text)
-
-
-def reasoning(text):
-    return Text("reasoning_content", text)
 
 
 CASES = [
@@ -84,7 +70,7 @@ CASES = [
 
 
 def test_headers_and_the_analysis_are_reasoning_for_those_who_count():
-    parser = OutputParser(thinking=False, tools=True)
+    parser = OutputParser(thinking=False, calling=Calling())
     states = []
     for piece in ("<|channel|>", "analysis", "<|message|>", "a", "<|end|>", FINAL, "b"):
         parser.push(piece)
@@ -125,8 +111,6 @@ def test_how_a_text_is_cut_changes_nothing(words, random, thinking, tools):
 
 
 def test_a_lone_surrogate_of_a_call_stays_escaped():
-    assert (
-        parse_call('{"name": "f", "arguments": {"a": "\\ud800"}}').arguments == '{"a": "\\ud800"}'
-    )
+    assert parse_call('{"name": "f", "arguments": {"a": "\\ud800"}}') == ("f", '{"a": "\\ud800"}')
     assert parse_call('{"name": "\\ud800"}') is None
     assert parse_call('{"name": "f", "arguments": "\\ud800"}') is None

@@ -42,7 +42,7 @@ def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign):
 def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
     with serving(tmp_path / "log.jsonl", "--grace", "1") as server, ThreadPoolExecutor() as pool:
         answer = pool.submit(server.post, "/v1/completions", LONG | {"stream": True})
-        server.wait_until("zerostall_running", 1)
+        server.wait_until("zerostall_running", 8)  # of its answers
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=HANG_S) == 0

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from tests.serve.scripted import ScriptedLLM, talk
 from zerostall import SamplingParams
-from zerostall.serve.output import Text, ToolCall
+from zerostall.serve.parts import Arguments, Call, CallEnd, Text
 from zerostall.serve.responses.output import Items
 
 ASK = {"model": "any", "input": "import sys", "max_output_tokens": 16}
@@ -104,7 +104,8 @@ def test_logprobs_are_the_texts_own_not_those_of_the_calls_between():
     for token, parts in (
         ("a", [Text("content", "a")]),
         ("<tool", []),
-        ("_call>", [ToolCall("f", "{}")]),
+        ("_call>", [Call("f"), Arguments("{}")]),
+        ("</tool_call>", [CallEnd()]),
         ("b", []),
         ("c", [Text("content", "bc")]),
     ):

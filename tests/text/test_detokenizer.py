@@ -124,3 +124,11 @@ def test_any_bytes_come_out_as_python_decodes_them_whole(parts):
     detokenizer = Detokenizer(Words(parts))
     text = "".join(detokenizer.push(id) for id in range(len(parts))) + detokenizer.finish()
     assert text == b"".join(parts).decode("utf-8", "replace")
+
+
+def test_a_control_token_appears_if_it_is_shown_and_the_others_stay_hidden():
+    hello, end = SPM.id_of("▁hello"), SPM.id_of("</s>")
+    pieces, _, _ = run([SPM.id_of("<s>"), hello, end], shown=[end])
+    assert pieces == ["", " hello", "</s>"]
+    pieces, _, stopped = run([hello, end, hello], stop=["</s>"], shown=[end])
+    assert (pieces, stopped.stop_string) == ([" hello", "", ""], "</s>")

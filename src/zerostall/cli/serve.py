@@ -16,6 +16,9 @@ Limits = "Limits"
 
 def main(
     model: options.Model = "nano",
+    alias: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the model in answers.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
     api_key: Annotated[
@@ -110,8 +113,8 @@ def main(
             version=__version__,
         )
         opening = options.open_llm(model, how)
-        name = model if model.startswith("hf:") else Path(model).stem
-        serve(name.removeprefix("hf:"), opening, settings, announce)
+        name = model.removeprefix("hf:") if model.startswith("hf:") else Path(model).stem
+        serve(alias or name, opening, settings, announce)
 
 
 def announce(address: str) -> None:

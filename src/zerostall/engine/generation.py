@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zerostall.engine import meter
 from zerostall.engine.completion import (
     Chunk,
@@ -61,7 +63,7 @@ def prepare(
     Raises:
         InvalidRequestError: a bias or stop token outside the vocabulary.
     """
-    for name in ("logit_bias", "stop_token_ids"):
+    for name in ("logit_bias", "stop_token_ids", "shown_tokens"):
         for token in getattr(params, name):
             if token >= vocab_size:
                 raise InvalidRequestError(
@@ -127,6 +129,7 @@ class Generation(Task):
         self.ends = frozenset(params.stop_token_ids)
         if tokenizer is not None and not params.ignore_eos:
             self.ends |= tokenizer.eog_ids
+        self._bans = sorted(self.ends)
         self._request = request
         self._sampler = make_sampler(request, session.vocab_size, tokenizer)
         self.watched = watched
@@ -156,7 +159,8 @@ class Generation(Task):
             return ()
         row = rows[0]
         constraint = self._request.constraint
-        token = self._sampler.sample(allowed(row, constraint))
+        banned = self._bans if self._count < self._request.params.min_tokens else ()
+        token = self._sampler.sample(allowed(row, constraint, banned))
         self._sampler.accept(token)
         if constraint is not None:
             constraint.accept(token)
@@ -207,7 +211,7 @@ def generate(
     pieces of the prompt are computed, in the thread that iterates.
     """
     task = Generation(session, request, tokenizer, progress is not None)
-    text = _TextOut(tokenizer, request.params.stop)
+    text = _TextOut(tokenizer, request.params)
     count = 0
     with contextlib.closing(session.run(task)) as events:
         for event in events:
@@ -266,12 +270,21 @@ def make_sampler(request: Request, vocab_size: int, tokenizer: Tokenizer | None)
     return sampler
 
 
-def allowed(logits: Logits, constraint: Constraint | None) -> Logits:
-    """The logits [vocab] with what may not come next at -inf; `logits` stay as they are."""
-    if constraint is None:
+def allowed(logits: Logits, constraint: Constraint | None, banned: Sequence[int] = ()) -> Logits:
+    """The logits [vocab] with what may not come next at -inf; `logits` stay as they are.
+
+    Of `banned` tokens that is so unless a constraint lets nothing else follow.
+    """
+    if constraint is None and not banned:
         return logits
     masked: Logits = logits.copy()
-    constraint.allowed(masked)
+    if constraint is not None:
+        constraint.allowed(masked)
+    if banned:
+        before = masked[list(banned)]
+        masked[list(banned)] = -np.inf
+        if not np.isfinite(masked).any():
+            masked[list(banned)] = before
     return masked
 
 
@@ -289,10 +302,12 @@ def token_logprob(sampler: Sampler, logits: Logits, token: int, alternatives: in
 class _TextOut:
     """The incremental detokenizer, or nothing for a model without a vocabulary."""
 
-    def __init__(self, tokenizer: Tokenizer | None, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer | None, params: SamplingParams) -> None:
         from zerostall.text import Detokenizer
 
-        self._out = Detokenizer(tokenizer, list(stop)) if tokenizer is not None else None
+        self._out: Detokenizer | None = None
+        if tokenizer is not None:
+            self._out = Detokenizer(tokenizer, params.stop, shown=params.shown_tokens)
 
     @property
     def stopped(self) -> bool:

@@ -14,7 +14,8 @@ from zerostall.engine.completion import (
     TokenLogprob,
     Usage,
 )
-from zerostall.serve.output import OutputParser, Part
+from zerostall.serve.output import OutputParser
+from zerostall.serve.parts import Part
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
 
@@ -28,7 +29,7 @@ class Totals:
     def __init__(self) -> None:
         self._prompts: dict[int, int] = {}
         self._completion = 0
-        self._cached = 0
+        self._cached: dict[int, int] = {}
         self._streaming: StreamTimings | None = None
         self._timings = [0.0] * 4
 
@@ -40,10 +41,10 @@ class Totals:
         if chunk.usage is None or chunk.timings is None:
             return
         usage, timings = chunk.usage, chunk.timings
-        if prompt not in self._prompts:
-            self._prompts[prompt] = usage.prompt_tokens
-            if not scored:
-                self._cached += usage.prompt_tokens - timings.prompt_tokens
+        self._prompts[prompt] = usage.prompt_tokens
+        cached = 0 if scored else usage.prompt_tokens - timings.prompt_tokens
+        # Of several answers one computed the prompt, and need not be the first to end.
+        self._cached[prompt] = min(cached, self._cached.get(prompt, cached))
         self._completion += usage.completion_tokens
         for i, value in enumerate(
             (
@@ -65,13 +66,13 @@ class Totals:
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
-            "prompt_tokens_details": {"cached_tokens": self._cached},
+            "prompt_tokens_details": {"cached_tokens": self.cached},
         }
 
     def timings(self) -> dict[str, Any]:
         """As llama.cpp's server has them, summed over the answers."""
         prompt_n, prompt_ms, predicted_n, predicted_ms = self._timings
-        record: dict[str, Any] = {"cache_n": self._cached}
+        record: dict[str, Any] = {"cache_n": self.cached}
         for name, count, ms in (
             ("prompt", prompt_n, prompt_ms),
             ("predicted", predicted_n, predicted_ms),
@@ -94,7 +95,7 @@ class Totals:
     @property
     def cached(self) -> int:
         """Tokens of prompts that were not computed again."""
-        return self._cached
+        return sum(self._cached.values())
 
     @property
     def completion(self) -> int:
@@ -129,17 +130,16 @@ class Single:
 
     Args:
         llm: the model, whose tokenizer is used.
-        thinking: the prompt has opened the reasoning.
-        tools: look for calls.
+        parser: a new one.
         stops: strings that end the text.
         silence_s: a sign of life is given when nothing came for so long.
     """
 
     def __init__(
-        self, llm: LLM, *, thinking: bool, tools: bool, stops: Sequence[str], silence_s: float
+        self, llm: LLM, *, parser: OutputParser, stops: Sequence[str], silence_s: float
     ) -> None:
         self._llm = llm
-        self._parser = OutputParser(thinking=thinking, tools=tools)
+        self._parser = parser
         self._stops = stops
         self._silence_s = silence_s
         self._tokens: list[int] = []
@@ -207,34 +207,54 @@ def _chat_token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:
 
 
 class TextLogprobs:
-    """In the form of completions; offsets go on from one call to the next."""
+    """In the form of completions; offsets go on from one call to the next.
+
+    They count characters of the text as it is shown: a hidden token has none. A token that begins
+    inside a character has its offset.
+    """
 
     def __init__(self, llm: LLM) -> None:
         self._llm = llm
         self._offset = 0
 
     def of_prompt(
-        self, tokens: Sequence[int], scores: Sequence[TokenLogprob | None]
+        self, text: str, tokens: Sequence[int], scores: Sequence[TokenLogprob | None]
     ) -> dict[str, Any]:
-        """Of an echoed prompt, whose first token has none."""
+        """Of a prompt echoed as this text, whose first token has none."""
         record = self._empty()
+        data, place = text.encode("utf-8", "replace"), 0
         for token, score in zip(tokens, scores, strict=True):
-            self._append(record, token, score)
+            shown = self._shown(token, data, place)
+            self._append(record, token, score, shown)
+            place += len(shown)
         return record
+
+    def _shown(self, token: int, text: bytes, place: int) -> bytes:
+        """What of a text that is shown is the token's whose turn is at that place."""
+        spelt = self._llm.tokenizer.token_bytes(token, show_special=True)
+        # Encoding may have put a space in front, or a token that the text does not have.
+        for shown in (spelt, spelt.removeprefix(b" ")):
+            if text.startswith(shown, place):
+                return shown
+        return self._llm.tokenizer.token_bytes(token)
 
     def of(self, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
         """Of generated tokens."""
         record = self._empty()
         for entry in entries:
-            self._append(record, entry.token_id, entry)
+            shown = self._llm.tokenizer.token_bytes(entry.token_id)
+            self._append(record, entry.token_id, entry, shown)
         return record
 
-    def _append(self, record: dict[str, Any], token: int, score: TokenLogprob | None) -> None:
+    def _append(
+        self, record: dict[str, Any], token: int, score: TokenLogprob | None, shown: bytes
+    ) -> None:
         text = self._text(token)
         record["tokens"].append(text)
         record["token_logprobs"].append(None if score is None else score.logprob)
-        record["text_offset"].append(self._offset)
-        self._offset += len(text)
+        within = shown[:1] != b"" and shown[0] & 0xC0 == 0x80
+        record["text_offset"].append(max(0, self._offset - within))
+        self._offset += sum(byte & 0xC0 != 0x80 for byte in shown)
         top = None
         if score is not None:
             # The likeliest last: of tokens that look alike it stays.

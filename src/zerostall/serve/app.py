@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from zerostall.serve import chat, completions, embeddings, faults, native
 from zerostall.serve.anthropic import routes as anthropic_routes
@@ -42,7 +42,20 @@ def build(service: Service) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=[HEADER],
         )
-    return RequestLog(Edge(app), service.metrics)
+    return RequestLog(_Slashless(Edge(app)), service.metrics)
+
+
+class _Slashless:
+    """Takes a slash off the end of a path: a redirect, as FastAPI answers, loses many a POST."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/":
+            # The same dict goes on: the router notes the route in it, which the log reads.
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        await self._app(scope, receive, send)
 
 
 def document(service: Service) -> dict[str, Any]:

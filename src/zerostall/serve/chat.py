@@ -16,7 +16,9 @@ from zerostall.serve import conversation
 from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs, shown_progress
 from zerostall.serve.conversation import Prompt, room, switches
 from zerostall.serve.forms import after_thought
-from zerostall.serve.output import OutputParser, Part, Text, ToolCall
+from zerostall.serve.messages import ending
+from zerostall.serve.output import OutputParser
+from zerostall.serve.parts import Call, CallEnd, Part, Text
 from zerostall.serve.run import Item, Job, Run
 from zerostall.serve.schema import ChatRequest, check_params
 from zerostall.serve.service import Service
@@ -37,7 +39,7 @@ def routes(service: Service) -> APIRouter:
         body.check()
         prompt = await asyncio.to_thread(_prompt, llm, body)
         jobs = await asyncio.to_thread(_jobs, llm, body, prompt)
-        answer = ChatAnswer(service, body, prompt.thinking)
+        answer = ChatAnswer(service, body, prompt)
         run = service.start(jobs)
         if body.stream:
             return EventStream(run, answer.stream(run))
@@ -48,19 +50,20 @@ def routes(service: Service) -> APIRouter:
 
 def _prompt(llm: LLM, body: ChatRequest) -> Prompt:
     variables = switches(body.reasoning_effort, body.chat_template_kwargs)
-    return conversation.read(llm, body.messages, body.offered, variables)
+    end = ending(body.messages, body.add_generation_prompt, body.continue_final_message)
+    return conversation.read(llm, body.messages, body.offered, variables, ending=end)
 
 
 def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
     """Each answer, checked: nothing is computed for a request that fails."""
-    limit = room(llm, body.max_completion_tokens, body.max_tokens)
+    limit = room(llm, body.max_completion_tokens, body.max_tokens, body.n_predict)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    form = body.form()
+    form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
     jobs = []
     for choice in range(body.choices):
-        params = body.sampling(choice, limit, logprobs, form)
+        params = body.sampling(choice, limit, logprobs, form, prompt.shown)
         check_params(llm, prompt.tokens, params, form)
         jobs.append(body.job(choice, prompt.tokens, params))
     return jobs
@@ -69,21 +72,28 @@ def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
 class Choice:
     """One answer as it grows."""
 
-    def __init__(self, *, thinking: bool, tools: bool) -> None:
-        self.parser = OutputParser(thinking=thinking, tools=tools)
+    def __init__(self, parser: OutputParser) -> None:
+        self.parser = parser
         self.texts: dict[str, str] = {}
         self.calls: list[dict[str, Any]] = []
         self.logprobs: list[TokenLogprob] = []
         self.reason: str | None = None
 
-    def delta(self, part: Part) -> dict[str, Any]:
-        """Take in a part; what a stream tells of it."""
+    def delta(self, part: Part) -> dict[str, Any] | None:
+        """Take in a part; what a stream tells of it, if anything."""
         if isinstance(part, Text):
             self.texts[part.kind] = self.texts.get(part.kind, "") + part.text
             return {part.kind: part.text}
-        call = _call(part)
-        self.calls.append(call)
-        return {"tool_calls": [{"index": len(self.calls) - 1, **call}]}
+        if isinstance(part, Call):
+            call = _call(part.name)
+            told = {**call, "function": dict(call["function"])}  # what a stream sends stays
+            self.calls.append(call)
+            return {"tool_calls": [{"index": len(self.calls) - 1, **told}]}
+        if isinstance(part, CallEnd):
+            return None
+        self.calls[-1]["function"]["arguments"] += part.text
+        function = {"arguments": part.text}
+        return {"tool_calls": [{"index": len(self.calls) - 1, "function": function}]}
 
     def message(self) -> dict[str, Any]:
         """The whole of it."""
@@ -99,25 +109,24 @@ class Choice:
         return record
 
 
-def _call(part: ToolCall) -> dict[str, Any]:
+def _call(name: str) -> dict[str, Any]:
     return {
         "id": f"call_{uuid.uuid4().hex[:24]}",
         "type": "function",
-        "function": {"name": part.name, "arguments": part.arguments},
+        "function": {"name": name, "arguments": ""},
     }
 
 
 class ChatAnswer:
     """The answer to one request, as a stream or whole."""
 
-    def __init__(self, service: Service, body: ChatRequest, thinking: bool) -> None:
+    def __init__(self, service: Service, body: ChatRequest, prompt: Prompt) -> None:
         self._llm = service.llm
         self._silence_s = service.settings.keep_alive_s
         self._body = body
         self._totals = Totals()
         self._reasoned = 0  # tokens of the reasoning, its tags included
-        tools = body.offered is not None
-        self._choices = [Choice(thinking=thinking, tools=tools) for _ in range(body.choices)]
+        self._choices = [Choice(prompt.parser) for _ in range(body.choices)]
         self._frame = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -144,7 +153,8 @@ class ChatAnswer:
                 yield {**frame, "choices": [delta], **told, **extra}
                 continue
             parts, logprobs, reason = self._parts(item)
-            deltas += [choice.delta(part) for part in parts]
+            grown = [choice.delta(part) for part in parts]
+            deltas += [delta for delta in grown if delta is not None]
             if logprobs and len(deltas) == 0:
                 deltas.append({})
             for i, delta in enumerate(deltas):
@@ -154,7 +164,7 @@ class ChatAnswer:
             if reason is not None:
                 choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
                 last = {**frame, "choices": [self._delta(index, {}, [], choice.reason)], **extra}
-                if index == len(self._choices) - 1:
+                if all(each.reason is not None for each in self._choices):
                     last["timings"] = self._totals.timings()
                 yield last
         if wants_usage:

@@ -48,14 +48,17 @@ def routes(service: Service) -> APIRouter:
 
 def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
     """Every answer to every prompt, checked: nothing is computed for a request that fails."""
-    tokens = room(llm, COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens)
+    tokens = room(llm, body.max_tokens, body.n_predict, COMPLETION_TOKENS)
+    # The best are chosen by their logprobs.
+    chosen = body.candidates > body.choices
+    logprobs = 0 if body.logprobs is None and chosen else body.logprobs
     form = body.form()
     jobs: list[Job] = []
     for prompt in body.prompts():
         try:
             ids = llm.encode_prompt(prompt)
-            for choice in range(body.choices):
-                params = body.sampling(choice, tokens, body.logprobs, form)
+            for choice in range(body.candidates):
+                params = body.sampling(choice, tokens, logprobs, form)
                 check_params(llm, ids, params, form)
                 score = bool(body.echo) and body.logprobs is not None
                 jobs.append(body.job(len(jobs), ids, params, score_prompt=score))
@@ -73,6 +76,12 @@ class Choice:
     records: list[dict[str, Any]] = field(default_factory=list)
     reason: str | None = None
     echoed: bool = False
+    likely: list[float] = field(default_factory=list)  # logprobs of all its tokens
+
+    @property
+    def mean(self) -> float:
+        """Of its logprobs."""
+        return sum(self.likely) / len(self.likely) if self.likely else 0.0
 
 
 class Answer:
@@ -117,7 +126,8 @@ class Answer:
                     "finish_reason": reason,
                 }
                 chunk = {**self._frame, "choices": [choice], **extra}
-                if reason is not None and item.index == len(self._jobs) - 1:
+                self._choices[item.index].reason = reason
+                if all(each.reason is not None for each in self._choices):
                     chunk["timings"] = self._totals.timings()
                 yield chunk
         if wants_usage:
@@ -143,24 +153,36 @@ class Answer:
                     "logprobs": None if self._body.logprobs is None else joined(choice.records),
                     "finish_reason": choice.reason,
                 }
-                for index, choice in enumerate(self._choices)
+                for index, choice in enumerate(self._best())
             ],
             "usage": self._totals.usage(),
             "timings": self._totals.timings(),
         }
+
+    def _best(self) -> list[Choice]:
+        """Of the answers to each prompt the likeliest n, by the mean of their tokens."""
+        made, wanted = self._body.candidates, self._body.choices
+        best = []
+        for first in range(0, len(self._choices), made):
+            of_prompt = self._choices[first : first + made]
+            if made > wanted:
+                of_prompt = sorted(of_prompt, key=lambda choice: -choice.mean)
+            best += of_prompt[:wanted]
+        return best
 
     def _pieces(self, item: Item) -> list[Piece]:
         """Text, logprobs and finish reason of what came."""
         job, choice = self._jobs[item.index], self._choices[item.index]
         if item.scores is not None:
             choice.echoed = True
-            scores = choice.logprobs.of_prompt(job.prompt, item.scores)
-            return [(self._prompt(job), scores, None)]
+            text = self._prompt(job)
+            return [(text, choice.logprobs.of_prompt(text, job.prompt, item.scores), None)]
         assert item.chunk is not None
         chunk = item.chunk
-        self._totals.add(item.index // self._body.choices, chunk, scored=job.score_prompt)
+        self._totals.add(item.index // self._body.candidates, chunk, scored=job.score_prompt)
         record = None
-        if chunk.logprobs is not None:
+        choice.likely += [entry.logprob for entry in chunk.logprobs or []]
+        if self._body.logprobs is not None:
             record = choice.logprobs.of(shown_logprobs(self._llm, chunk))
         pieces: list[Piece] = [(chunk.text, record, chunk.finish_reason)]
         if self._body.echo and not choice.echoed:
@@ -170,5 +192,5 @@ class Answer:
 
     def _prompt(self, job: Job) -> str:
         """What `echo` puts before the answer."""
-        prompt = self._body.prompts()[job.index // self._body.choices]
+        prompt = self._body.prompts()[job.index // self._body.candidates]
         return prompt if isinstance(prompt, str) else self._llm.detokenize(prompt)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zerostall.errors import ZerostallError
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import Message, to_template
-from zerostall.serve.output import THINK
+from zerostall.serve.output import THINK, THOUGHT, OutputParser
 from zerostall.serve.schema import UNLIMITED, Tools
+from zerostall.text.chat import Ending
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
@@ -18,10 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation's tokens, and whether they end inside the reasoning."""
+    """A conversation as the engine takes it.
+
+    Attributes:
+        tokens: up to the answer.
+        thinking: they end inside the reasoning.
+        calling: how the model writes calls.
+        offered: there are tools to call.
+    """
 
     tokens: list[int]
     thinking: bool
+    calling: Calling
+    offered: bool
+
+    @property
+    def parser(self) -> OutputParser:
+        """A new one, for an answer to it."""
+        calling = self.calling if self.offered else None
+        return OutputParser(thinking=self.thinking, calling=calling)
+
+    @property
+    def shown(self) -> list[int]:
+        """Control tokens that the parser has to see."""
+        return list(self.calling.controls.values()) if self.offered else []
 
 
 def read(
@@ -30,6 +52,7 @@ def read(
     tools: Tools | None,
     variables: Mapping[str, Any] | None = None,
     where: str = "messages",
+    ending: Ending = "answer",
 ) -> Prompt:
     """The prompt of a conversation in OpenAI's form.
 
@@ -39,17 +62,22 @@ def read(
         tools: functions that the template shows.
         variables: switches of the template.
         where: the request's field, for errors.
+        ending: whether the last message goes on.
 
     Raises:
         ApiError: 400, the template refuses, or the prompt is longer than the context.
     """
-    plain = to_template(messages)
+    calling = Calling.of(llm.loaded.tokenizer, tools)
+    plain = to_template(messages, calling)
     try:
-        text = llm.render_chat(plain, tools, variables)
-        tokens = llm.encode_chat(plain, tools, variables)
+        text = llm.render_chat(plain, tools, variables, ending)
+        tokens = llm.encode_chat(plain, tools, variables, ending)
     except ZerostallError as error:
         raise blamed(error, where) from error
-    return Prompt(tokens, text.rstrip().endswith(THINK))
+    # What goes on may have begun its reasoning itself.
+    own = str(plain[-1]["content"]) if ending == "continue" else ""
+    thinking = text.rstrip().endswith(THINK) or own.rfind(THINK) > own.rfind(THOUGHT)
+    return Prompt(tokens, thinking, calling, bool(tools))
 
 
 def blamed(error: ZerostallError, where: str = "messages") -> ApiError:

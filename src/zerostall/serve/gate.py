@@ -93,6 +93,14 @@ class Gate:
         guess = sum(took) / len(took) * (self.waiting + 1) / self.parallel
         return min(max(1, math.ceil(guess)), LONGEST_RETRY)
 
+    def spare(self) -> Ticket | None:
+        """A place that is free and that nobody waits for, taken at once, if there is one."""
+        if self._waiting or self.running >= self.parallel:
+            return None
+        ticket = Ticket(self, lambda: None, 0)
+        self._run(ticket)
+        return ticket
+
     def leave(self, ticket: Ticket) -> None:
         """Take a ticket out, wherever it is."""
         if ticket in self._running:
@@ -107,6 +115,9 @@ class Gate:
     def _admit(self) -> None:
         while self._waiting and self.running < self.parallel:
             ticket = self._waiting.pop(0)
-            self._running.add(ticket)
-            ticket.slot, ticket.begun = heappop(self._free), self._clock()
+            self._run(ticket)
             ticket.start()
+
+    def _run(self, ticket: Ticket) -> None:
+        self._running.add(ticket)
+        ticket.slot, ticket.begun = heappop(self._free), self._clock()

@@ -12,9 +12,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from zerostall.errors import ZerostallError
 from zerostall.sampling import SamplingParams
+from zerostall.serve.calls.styles import Calling
 from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
-from zerostall.serve.messages import to_template
+from zerostall.serve.messages import ending, to_template
 from zerostall.serve.run import State
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from zerostall.serve.service import Service
@@ -71,13 +72,17 @@ def routes(service: Service) -> APIRouter:
     async def slots() -> list[dict[str, Any]]:
         """The places for requests that run at once, and what runs in each."""
         context = service.llm.context
-        states = {state.slot: state for run in service.runs if (state := run.state) is not None}
+        states = {state.slot: state for run in service.runs for state in run.states}
         return [_slot(id, context, states.get(id)) for id in range(service.gate.parallel)]
 
     @router.post("/tokenize")
     def tokenize(body: TokenizeRequest) -> dict[str, Any]:
         """Token ids of a text."""
         llm = service.llm
+        if body.prompt is not None and body.content is None:
+            return _tokenized(service, body, body.prompt)
+        if body.content is None or body.prompt is not None:
+            raise ApiError(400, "content: give it, or prompt, one of them", param="content")
         ids = llm.tokenize(body.content, body.add_special, body.parse_special)
         if not body.with_pieces:
             return {"tokens": ids}
@@ -95,9 +100,11 @@ def routes(service: Service) -> APIRouter:
     def apply_template(body: TemplateRequest) -> dict[str, str]:
         """The prompt that a conversation becomes."""
         try:
-            prompt = service.llm.render_chat(
-                to_template(body.messages), body.tools, body.chat_template_kwargs
-            )
+            llm = service.llm
+            calling = Calling.of(llm.loaded.tokenizer, body.tools)
+            messages = to_template(body.messages, calling)
+            end = ending(messages, body.add_generation_prompt, body.continue_final_message)
+            prompt = llm.render_chat(messages, body.tools, body.chat_template_kwargs, end)
             prompt.encode()
         except UnicodeEncodeError as error:
             raise ApiError(
@@ -170,6 +177,15 @@ def _props(service: Service) -> dict[str, Any]:
         "eos_token": "" if tokenizer is None else tokenizer.eos_token,
         "build_info": f"zerostall {service.settings.version}",
     }
+
+
+def _tokenized(service: Service, body: TokenizeRequest, prompt: str) -> dict[str, Any]:
+    """The answer to /tokenize as vLLM has it."""
+    llm = service.llm
+    ids = llm.tokenize(prompt, body.add_special_tokens, body.parse_special)
+    texts = [llm.tokenizer.token(id) for id in ids] if body.return_token_strs else None
+    answer = {"count": len(ids), "max_model_len": llm.context, "tokens": ids}
+    return answer | {"token_strs": texts}
 
 
 def _piece(service: Service, token: int) -> str | list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from zerostall.engine.completion import Chunk, PromptProgress, TokenLogprob
 from zerostall.engine.generation import token_logprob
 from zerostall.errors import ClosedError, ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
-from zerostall.serve.gate import Gate
+from zerostall.serve.gate import Gate, Ticket
 from zerostall.serve.logs import request_id
 from zerostall.serve.metrics import Metrics
 
@@ -65,10 +66,10 @@ class Item:
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is with the generation under way.
+    """How far a run is with the generation under way in one of its places.
 
     Attributes:
-        slot: its place among those that run.
+        slot: the place among those that run.
         request_id: as the logs have it.
         prompt: tokens of the prompt.
         cached: of them, found in the cache.
@@ -86,11 +87,26 @@ class State:
     most: int | None
 
 
-class Run:
-    """The generations of one request, one after the other in one session.
+@dataclass
+class _Seat:
+    """A place of the gate, and the job under way there."""
 
-    So the second answer to a prompt computes only its last token again. Made in the event loop;
-    whoever made it must cancel() it in the end, which is harmless when it is done.
+    ticket: Ticket | None  # None: that of the run, which may not be known yet
+    job: Job | None
+    progress: PromptProgress | None = None
+    decoded: int = 0
+
+    def begin(self, job: Job) -> None:
+        self.job, self.progress, self.decoded = job, None, 0
+
+
+class Run:
+    """The generations of one request, together in as many places of the gate as are free.
+
+    Each place has a session and does one job after the other. Of several answers to a prompt one
+    goes ahead until the prompt is computed, which the others then find in the cache. Whoever waits
+    for a place gets the next that becomes free, but for the last one of this request. Made in the
+    event loop; whoever made it must cancel() it in the end, which is harmless when it is done.
 
     Raises:
         ApiError: 429, the queue is full.
@@ -106,7 +122,7 @@ class Run:
         timeout_s: float,
     ) -> None:
         self._llm = llm
-        self._jobs = jobs
+        self._gate = gate
         self._pool = pool
         self._metrics = metrics
         self._timeout_s = timeout_s
@@ -115,17 +131,24 @@ class Run:
         self._begin = time.monotonic()
         self._items: deque[Item] = deque()
         self._changed = asyncio.Event()
-        self._future: asyncio.Future[None] | None = None
+        self._futures: set[asyncio.Future[None]] = set()
+        self._seats: list[_Seat] = []
         self._done = False
         self._told: list[Callable[[Run], None]] = []
         self._error: BaseException | None = None
-        self._session: Session | None = None
         self._cancelled = False
         self._first = True
+        self._failure: BaseException | None = None  # the first of a place
         self._request_id = request_id()
-        self._job = next(iter(jobs), None)  # under way
-        self._progress: PromptProgress | None = None
-        self._decoded = 0
+        self._scored = {job.index for job in jobs if job.score_prompt}
+        # Under the lock, for the event loop and the threads:
+        self._lock = threading.Lock()
+        self._jobs = deque(jobs)
+        self._ending = False
+        self._workers = 1
+        self._ahead: set[int] = set()  # prompts that one answer computes for others, by identity
+        self._known: set[int] = set()  # those that it has computed
+        self._sessions: list[Session] = []
         self._ticket = gate.enter(self._start, min((job.priority for job in jobs), default=0))
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
@@ -155,25 +178,30 @@ class Run:
             raise self._error
 
     @property
-    def state(self) -> State | None:
-        """How far it is; None before its turn, and after its end."""
-        slot = self._ticket.slot
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self._done
+
+    @property
+    def states(self) -> list[State]:
+        """How far it is in each of its places; none before its turn, and after its end."""
+        return [state for seat in self._seats if (state := self._state(seat)) is not None]
+
+    def _state(self, seat: _Seat) -> State | None:
+        slot = (seat.ticket or self._ticket).slot
+        job, progress = seat.job, seat.progress
         if slot is None or self._done:
             return None
-        job, progress = self._job, self._progress
         cached = 0 if progress is None else progress.cached
         return State(
             slot,
             self._request_id,
-            prompt=self._prompt_tokens(),
+            prompt=0 if job is None else len(job.prompt),
             cached=cached,
             computed=0 if progress is None else progress.processed - cached,
-            decoded=self._decoded,
+            decoded=seat.decoded,
             most=None if job is None else job.params.max_tokens,
         )
-
-    def _prompt_tokens(self) -> int:
-        return 0 if self._job is None else len(self._job.prompt)
 
     def when_done(self, tell: Callable[[Run], None]) -> None:
         """Call `tell` once nothing more will come."""
@@ -182,11 +210,19 @@ class Run:
     def cancel(self) -> None:
         """Leave the queue, or end within a step; the place is free when the thread is done."""
         self._cancelled = True
-        if self._future is None:
+        self._abandon()
+        if not self._futures:
             self._ticket.leave()
             self._end(ClosedError("the request was cancelled before its turn came"))
-        elif self._session is not None:
-            self._session.cancel()
+
+    def _abandon(self) -> None:
+        """Begin nothing more, and end what is under way."""
+        with self._lock:
+            self._ending = True
+            self._jobs.clear()
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.cancel()
 
     def _left_s(self) -> float:
         if self._timeout_s == 0:
@@ -194,15 +230,51 @@ class Run:
         return self._begin + self._timeout_s - time.monotonic()
 
     def _start(self) -> None:
-        self._future = self._loop.run_in_executor(self._pool, self._work)
-        self._future.add_done_callback(self._finish, context=self._context)
+        """The first place is there: the gate's turn came."""
+        self._occupy(self._next(), None)
+        self._widen()
+
+    def _widen(self) -> None:
+        """Take places that nobody waits for, while there are jobs for them."""
+        while self._jobs:
+            ticket = self._gate.spare()
+            if ticket is None:
+                return
+            with self._lock:
+                job = self._claim()
+                self._workers += job is not None
+            if job is None:
+                ticket.leave()
+                return
+            self._occupy(job, ticket)
+
+    def _occupy(self, job: Job | None, ticket: Ticket | None) -> None:
+        """Work in a place; None: the first one, whose ticket may not be known yet."""
+        seat = _Seat(ticket, job)
+        self._seats.append(seat)
+        future = self._loop.run_in_executor(self._pool, self._serve, seat)
+        self._futures.add(future)
+
+        def ended(future: asyncio.Future[None]) -> None:
+            self._seats.remove(seat)
+            self._finish(future)
+            # The last: whoever sees the place free finds the rest done.
+            (ticket or self._ticket).leave()
+
+        future.add_done_callback(ended, context=self._context)
 
     def _finish(self, future: asyncio.Future[None]) -> None:
-        self._end(future.exception())
+        self._futures.discard(future)
+        error = future.exception()
+        if error is not None and self._failure is None:
+            self._failure = error
+            self._abandon()
+        if self._futures:
+            return
+        self._end(self._failure)
         if self._cancelled:
             self._metrics.cancelled.inc()
             log.info("cancelled")
-        self._ticket.leave()  # the last: whoever sees the place free finds the rest done
 
     def _end(self, error: BaseException | None) -> None:
         """Nothing more will come: let items() and whoever keeps this run know, once."""
@@ -213,24 +285,60 @@ class Run:
         for tell in self._told:
             tell(self)
 
-    def _work(self) -> None:
-        """In a thread of the pool."""
+    def _serve(self, seat: _Seat) -> None:
+        """In a thread of the pool, one of several: the job of a place, and then others."""
         with self._llm.open_session() as session:
-            # This order and that of cancel(): one of the two sees the other.
-            self._session = session
-            if self._cancelled:
+            with self._lock:
+                self._sessions.append(session)
+                ending = self._ending
+            if ending:
                 session.cancel()
-            for job in self._jobs:
-                self._job, self._progress, self._decoded = job, None, 0
-                if job.score_prompt:
-                    self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
-                for chunk in self._stream(job, session):
-                    self._decoded += len(chunk.token_ids)
-                    self._put(Item(job.index, chunk))
+            job = seat.job
+            while job is not None:
+                seat.begin(job)
+                try:
+                    self._do(job, seat, session)
+                finally:
+                    self._computed(job)
+                job = self._next()
 
-    def _stream(self, job: Job, session: Session) -> Iterator[Chunk]:
+    def _do(self, job: Job, seat: _Seat, session: Session) -> None:
+        if job.score_prompt:
+            self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
+        for chunk in self._stream(job, seat, session):
+            self._computed(job)
+            seat.decoded += len(chunk.token_ids)
+            self._put(Item(job.index, chunk))
+
+    def _next(self) -> Job | None:
+        """The next job of a worker; without one it gives up its place."""
+        with self._lock:
+            # The last one stays: what is left is always there for it.
+            stays = self._workers == 1 or not self._gate.waiting
+            job = self._claim() if stays else None
+            self._workers -= job is None
+            return job
+
+    def _claim(self) -> Job | None:
+        """The first job whose prompt nobody else is just computing; under the lock."""
+        job = next((job for job in self._jobs if id(job.prompt) not in self._ahead), None)
+        if job is not None:
+            self._jobs.remove(job)
+            prompt = id(job.prompt)
+            if prompt not in self._known and any(id(o.prompt) == prompt for o in self._jobs):
+                self._ahead.add(prompt)
+        return job
+
+    def _computed(self, job: Job) -> None:
+        """The prompt of a job is in the cache, or will not be."""
+        if id(job.prompt) in self._ahead:
+            with self._lock:
+                self._ahead.discard(id(job.prompt))
+                self._known.add(id(job.prompt))
+
+    def _stream(self, job: Job, seat: _Seat, session: Session) -> Iterator[Chunk]:
         def tell(progress: PromptProgress) -> None:
-            self._progress = progress
+            seat.progress = progress
             if job.watched:
                 self._put(Item(job.index, progress=progress))
 
@@ -244,11 +352,12 @@ class Run:
     def _take(self, item: Item) -> None:
         self._items.append(item)
         self._changed.set()
+        self._widen()
         if item.chunk is not None:
             if self._first:
                 self._first = False
                 self._metrics.first_token.observe(time.monotonic() - self._begin)
-            self._metrics.count(item.chunk, scored=self._jobs[item.index].score_prompt)
+            self._metrics.count(item.chunk, scored=item.index in self._scored)
             _log_end(item.chunk)
 
 

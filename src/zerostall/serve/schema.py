@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from zerostall.errors import InvalidRequestError
-from zerostall.sampling import FORMS, SamplingParams
+from zerostall.sampling import SamplingParams
 from zerostall.serve import forms
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
+from zerostall.serve.messages import ending
 from zerostall.serve.run import Job
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ UNLIMITED = -1  # max_tokens by which llama.cpp's clients ask for the rest of th
 Stops = Annotated[list[str], Field(max_length=MAX_STOPS)]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 Tools = list[dict[str, Any]]
+Bias = tuple[StrictInt, float | Literal[False]]  # of a token, by llama.cpp's form; False bans it
 
 # What would change the answer cannot be ignored.
 _REFUSED = {
@@ -67,11 +71,18 @@ class Generation(BaseModel):
     stop: str | Stops | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
-    logit_bias: dict[int, float] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    n_predict: int | None = None
+    logit_bias: dict[int, float] | list[Bias] | None = None
     response_format: dict[str, Any] | None = None
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
     regex: str | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_grammar: str | None = None
+    guided_choice: list[str] | None = None
+    structured_outputs: dict[str, Any] | None = None
     priority: StrictInt | None = None
     return_progress: bool | None = None
 
@@ -89,24 +100,26 @@ class Generation(BaseModel):
         for name, reason in _REFUSED.items():
             if (self.model_extra or {}).get(name):
                 raise ApiError(400, f"{name}: {reason}", param=name, code="unsupported_parameter")
+        modalities = (self.model_extra or {}).get("modalities")
+        if isinstance(modalities, list) and any(each != "text" for each in modalities):
+            raise ApiError(
+                400,
+                "modalities: only text can be generated",
+                param="modalities",
+                code="unsupported_parameter",
+            )
         self.form()
 
-    def form(self) -> Form:
-        """What the answer is held to, by whichever of the four fields is given.
+    def form(self, _: Calling = ANY) -> Form:
+        """What the answer is held to, by whichever of the fields is given.
+
+        Args:
+            calling: how the model writes calls.
 
         Raises:
             ApiError: 400 with the field's name.
         """
-        schema = forms.of_format(self.response_format)
-        given = {name: getattr(self, name) for name in FORMS if getattr(self, name) is not None}
-        if schema is not None:
-            given["response_format"] = schema
-        if len(given) > 1:
-            first, second = list(given)[:2]
-            raise ApiError(400, f"{second} is given beside {first}", param=second)
-        if schema is not None:
-            return Form("response_format", {"json_schema": schema})
-        return Form(next(iter(given)), given) if given else FREE
+        return forms.asked_for(dict(self), self.response_format)
 
     def job(
         self, index: int, prompt: list[int], params: SamplingParams, *, score_prompt: bool = False
@@ -116,9 +129,21 @@ class Generation(BaseModel):
         return Job(index, prompt, params, score_prompt, watched, self.priority or 0)
 
     def sampling(
-        self, choice: int, max_tokens: int, logprobs: int | None, form: Form = FREE
+        self,
+        choice: int,
+        max_tokens: int,
+        logprobs: int | None,
+        form: Form = FREE,
+        shown: Sequence[int] = (),
     ) -> SamplingParams:
         """The engine's parameters for one of the answers; each has a seed of its own.
+
+        Args:
+            choice: the number of the answer.
+            max_tokens: most tokens of it.
+            logprobs: how many alternatives each token has; None: no logprobs.
+            form: what it is held to.
+            shown: control tokens that its text has.
 
         Raises:
             ApiError: 400, a value is out of its range.
@@ -139,15 +164,25 @@ class Generation(BaseModel):
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
             "stop_token_ids": self.stop_token_ids,
             "ignore_eos": self.ignore_eos,
-            "logit_bias": self.logit_bias,
+            "min_tokens": self.min_tokens,
+            "logit_bias": self._biases(),
             # -1 is how llama.cpp's clients ask for any seed.
             "seed": None if self.seed in (None, -1) else self.seed + choice,
             "max_tokens": max_tokens,
             "logprobs": logprobs,
+            "shown_tokens": shown,
             **form.given,
         }
         given = {name: value for name, value in given.items() if value is not None}
+        if self.min_tokens is not None and self.min_tokens > max_tokens:
+            told = f"min_tokens is {self.min_tokens}, more than max_tokens, {max_tokens}"
+            raise ApiError(400, told, param="min_tokens")
         return make_params(given, form)
+
+    def _biases(self) -> dict[int, float] | None:
+        if not isinstance(self.logit_bias, list):
+            return self.logit_bias
+        return {token: -math.inf if bias is False else bias for token, bias in self.logit_bias}
 
 
 def make_params(given: Mapping[str, Any], form: Form = FREE) -> SamplingParams:
@@ -190,13 +225,20 @@ class CompletionRequest(Generation):
     )
     echo: bool | None = None
     logprobs: Alternatives | None = None
-    best_of: int | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done; errors as for Generation."""
         super().check()
-        if self.best_of not in (None, self.choices):
-            raise ApiError(400, "best_of: give n instead", param="best_of")
+        if self.best_of is not None and self.best_of < self.choices:
+            raise ApiError(400, f"best_of: give at least n, {self.choices}", param="best_of")
+        if self.stream and self.candidates > self.choices:
+            raise ApiError(400, "best_of: which are best shows at the end only", param="best_of")
+
+    @property
+    def candidates(self) -> int:
+        """How many answers are made of each prompt, to choose from."""
+        return self.best_of or self.choices
 
     def prompts(self) -> list[str | list[int]]:
         """Each prompt."""
@@ -219,18 +261,34 @@ class ChatRequest(Generation):
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done; errors as for Generation."""
         super().check()
+        ending(self.messages, self.add_generation_prompt, self.continue_final_message)
         if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "top_logprobs: set logprobs to true too", param="top_logprobs")
         self.choice()
 
     @property
     def offered(self) -> Tools | None:
-        """The tools that the model may call."""
-        return self.tools if self.tools and self.tool_choice != "none" else None
+        """The tools that the model may call.
+
+        Raises:
+            ApiError: 400, tool_choice allows one that is not there.
+        """
+        if self.tool_choice == "none":
+            return None
+        allowed = forms.allowed(self.tools, self._allowed())
+        return allowed or None
+
+    def _allowed(self) -> Any:
+        choice = self.tool_choice
+        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            return choice.get("allowed_tools")
+        return None
 
     def choice(self) -> list[dict[str, Any]] | None:
         """The functions of which one must be called; None if none must.
@@ -239,31 +297,34 @@ class ChatRequest(Generation):
             ApiError: 400, there is no such function.
         """
         choice = self.tool_choice
+        if self._allowed() is not None:
+            choice = forms.mode(self._allowed())
         if choice in (None, "none", "auto"):
             return None
         if choice == "required":
-            return forms.chosen(self.tools, None)
+            return forms.chosen(self.offered, None)
         function = choice.get("function") if isinstance(choice, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str):
             raise ApiError(
                 400,
-                'tool_choice: give "none", "auto", "required" or {"type": "function", "function": '
-                '{"name": ...}}',
+                'tool_choice: give "none", "auto", "required", {"type": "function", "function": '
+                '{"name": ...}} or {"type": "allowed_tools", "allowed_tools": ...}',
                 param="tool_choice",
             )
         return forms.chosen(self.tools, name)
 
-    def form(self) -> Form:
+    def form(self, calling: Calling = ANY) -> Form:
         """As for Generation; the calls that must be made, or may be made instead."""
         form, must = super().form(), self.choice()
         if must is not None:
             if form.given and form.where != "response_format":
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            return forms.called(must, "tools", several=self.parallel_tool_calls is not False)
+            several = self.parallel_tool_calls is not False
+            return forms.called(must, "tools", calling, several=several)
         if form.where == "response_format" and self.offered:
             tools = forms.functions(self.offered)
-            return forms.held(form.given["json_schema"], form.where, tools)
+            return forms.held(form.given["json_schema"], form.where, tools, calling)
         return form
 
 
@@ -273,12 +334,17 @@ class TemplateRequest(BaseModel):
     messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
     tools: Tools | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
 
 
 class TokenizeRequest(BaseModel):
-    """The body of /tokenize, by llama.cpp's names."""
+    """The body of /tokenize, by llama.cpp's names (content) or vLLM's (prompt)."""
 
-    content: str
+    content: str | None = None
+    prompt: str | None = None
+    add_special_tokens: bool = True
+    return_token_strs: bool | None = None
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _KEY = "tokenizer.chat_template"
 # Set by render() itself; its other arguments have names that no template reads.
 _SET = frozenset({"template", "messages", "tools", "add_generation_prompt", "bos", "eos", "now"})
+# How a prompt ends: with what opens the assistant's turn, inside the last message, or behind it.
+Ending = Literal["answer", "continue", "none"]
+_TAG = "ZEROSTALL GOES ON HERE "  # stands where the last message ends
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -80,6 +83,7 @@ def prompt(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None = None,
     variables: Mapping[str, Any] | None = None,
+    ending: Ending = "answer",
 ) -> str:
     """What the model's own template makes of a conversation, up to the answer.
 
@@ -87,9 +91,12 @@ def prompt(
         tokenizer: the model's, with its templates.
         name: the model's, for errors.
         messages, tools, variables: as for render().
+        ending: "continue" ends with the last message's text, so that the model goes on with it;
+            "none" with all that the template has behind that message.
 
     Raises:
-        InvalidRequestError: there is no message or no template; and as render().
+        InvalidRequestError: there is no message or no template; the template does not show the
+            text that is to go on; and as render().
         ModelFormatError: as render().
     """
     if not messages:
@@ -102,15 +109,39 @@ def prompt(
             f"{name} has no chat template: it is a base model; "
             "complete plain text instead (generate(), or `zerostall run`)"
         )
-    return render(
+    turns = [dict(message) for message in messages]
+    if ending == "continue":
+        turns[-1] = _tagged(turns[-1])
+    text = render(
         template,
-        [dict(message) for message in messages],
+        turns,
         tools=None if tools is None else [dict(tool) for tool in tools],
-        add_generation_prompt=True,
+        add_generation_prompt=ending == "answer",
         bos=tokenizer.bos_token,
         eos=tokenizer.eos_token,
         **switches,
     )
+    return _cut(text) if ending == "continue" else text
+
+
+def _tagged(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, str):
+        raise InvalidRequestError("the last message has no text, so it cannot go on")
+    return {**message, "content": content + _TAG}
+
+
+def _cut(text: str) -> str:
+    """A rendered conversation up to the tag, as transformers does it."""
+    tag = _TAG.rstrip()
+    place = text.rfind(tag)
+    if place < 0:
+        raise InvalidRequestError(
+            "the model's chat template does not show the last message, so it cannot go on"
+        )
+    before = text[:place]
+    # A template that takes the space behind the tag away takes that of the text away too.
+    return before if text.startswith(_TAG, place) else before.rstrip()
 
 
 def check_variables(variables: Mapping[str, Any]) -> None:

@@ -16,7 +16,8 @@ class Detokenizer:
     however long the text is. Joined, the pieces equal the whole decoded text, cut before the
     stop string that is complete first (the longest of those that end at the same character).
 
-    ``strip_space`` drops one leading space, for text that is not a continuation.
+    ``strip_space`` drops one leading space, for text that is not a continuation. ``shown`` has
+    special tokens that appear although the others are skipped.
     """
 
     def __init__(
@@ -25,10 +26,12 @@ class Detokenizer:
         stop: Sequence[str] = (),
         skip_special: bool = True,
         strip_space: bool = False,
+        shown: Sequence[int] = (),
     ) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(text for text in stop if text)
         self._show_special = not skip_special
+        self._shown = frozenset(shown)
         self._strip = strip_space
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
@@ -48,7 +51,8 @@ class Detokenizer:
         """Add one token and return the text that became certain, often an empty string."""
         if self.stopped:
             return ""
-        return self._release(self._decode(self._tokenizer.token_bytes(id, self._show_special)))
+        show = self._show_special or id in self._shown
+        return self._release(self._decode(self._tokenizer.token_bytes(id, show)))
 
     def finish(self) -> str:
         """End the text and return what was held back; an incomplete character is U+FFFD."""

@@ -11,7 +11,7 @@ from zerostall.engine.completion import FinishReason
 from zerostall.serve.answers import Single
 from zerostall.serve.anthropic.schema import MessagesRequest
 from zerostall.serve.conversation import Prompt
-from zerostall.serve.output import Part, Text, ToolCall
+from zerostall.serve.parts import Call, CallEnd, Part, Text
 from zerostall.serve.run import Run
 from zerostall.serve.service import Service
 
@@ -24,6 +24,7 @@ class Blocks:
     def __init__(self) -> None:
         self.content: list[dict[str, Any]] = []
         self._open = False
+        self._arguments = ""  # of the call that is open
 
     @property
     def called(self) -> bool:
@@ -32,15 +33,22 @@ class Blocks:
 
     def add(self, part: Part) -> list[Event]:
         """Take in a part."""
-        if isinstance(part, ToolCall):
+        if isinstance(part, Text):
+            return self._grow(part)
+        if isinstance(part, Call):
             return self._call(part)
-        return self._grow(part)
+        if isinstance(part, CallEnd):
+            return self.close()
+        self._arguments += part.text
+        return [self._delta({"type": "input_json_delta", "partial_json": part.text})]
 
     def close(self) -> list[Event]:
         """End the block that is open."""
         if not self._open:
             return []
         self._open = False
+        if self.content[-1]["type"] == "tool_use":
+            self.content[-1]["input"] = _object(self._arguments)
         return [{"type": "content_block_stop", "index": len(self.content) - 1}]
 
     def _grow(self, part: Text) -> list[Event]:
@@ -53,7 +61,7 @@ class Blocks:
         events.append(self._delta({"type": f"{kind}_delta", kind: part.text}))
         return events
 
-    def _call(self, part: ToolCall) -> list[Event]:
+    def _call(self, part: Call) -> list[Event]:
         block = {
             "type": "tool_use",
             "id": f"toolu_{uuid.uuid4().hex[:24]}",
@@ -61,9 +69,8 @@ class Blocks:
             "input": {},
         }
         events = [*self.close(), *self._begin(block)]
-        events.append(self._delta({"type": "input_json_delta", "partial_json": part.arguments}))
-        self.content[-1]["input"] = _object(part.arguments)
-        return events + self.close()
+        self._arguments = ""
+        return events
 
     def _begin(self, block: dict[str, Any]) -> list[Event]:
         self.content.append(block)
@@ -81,8 +88,7 @@ class Answer:
     def __init__(self, service: Service, body: MessagesRequest, prompt: Prompt) -> None:
         self._single = Single(
             service.llm,
-            thinking=prompt.thinking,
-            tools=body.offered is not None,
+            parser=prompt.parser,
             stops=body.stop_sequences or [],
             silence_s=service.settings.keep_alive_s,
         )
@@ -127,6 +133,7 @@ class Answer:
             for part in piece.parts:
                 self._blocks.add(part)
             if piece.reason is not None:
+                self._blocks.close()
                 end = self._end(piece.reason)
         return {**self._frame, "content": self._blocks.content, **end, **self._counts()}
 

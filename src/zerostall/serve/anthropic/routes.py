@@ -14,6 +14,7 @@ from zerostall.serve.anthropic.edge import error_event
 from zerostall.serve.anthropic.schema import Conversation, MessagesRequest
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.forms import after_thought
+from zerostall.serve.messages import ending
 from zerostall.serve.run import Job
 from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
@@ -57,14 +58,15 @@ def routes(service: Service) -> APIRouter:
 
 
 def _prompt(llm: LLM, body: Conversation) -> Prompt:
-    return conversation.read(llm, body.turns(), body.offered, body.variables())
+    turns = body.turns()
+    return conversation.read(llm, turns, body.offered, body.variables(), ending=ending(turns))
 
 
 def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
     """The answer, checked: nothing is computed for a request that fails."""
-    form = body.form()
+    form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    params = body.sampling(0, body.max_tokens, None, form)
+    params = body.sampling(0, body.max_tokens, None, form, prompt.shown)
     check_params(llm, prompt.tokens, params, form)
     return body.job(0, prompt.tokens, params)

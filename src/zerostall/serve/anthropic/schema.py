@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zerostall.sampling import FORMS
 from zerostall.serve import forms
 from zerostall.serve.anthropic.turns import to_openai
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.conversation import no_such, switches
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
@@ -94,6 +94,9 @@ class MessagesRequest(Conversation, Generation):
         super().check()
         if self.choices > 1:
             raise no_such("n", "there is one answer")
+        for name in ("add_generation_prompt", "continue_final_message"):
+            if (self.model_extra or {}).get(name) is not None:
+                raise no_such(name, "a last turn of the assistant's is always continued")
         if self.stop is not None:
             raise no_such("stop", "give stop_sequences")
         if self.response_format is not None:
@@ -102,7 +105,7 @@ class MessagesRequest(Conversation, Generation):
             raise ApiError(400, "stop_sequences: one is empty", param="stop_sequences")
         self.stop = self.stop_sequences
 
-    def form(self) -> Form:
+    def form(self, calling: Calling = ANY) -> Form:
         """What the answer is held to: a call, a schema, or a grammar of one's own."""
         where = "output_config" if self.output_format is None else "output_format"
         config = self.output_config.format if self.output_config else None
@@ -112,15 +115,16 @@ class MessagesRequest(Conversation, Generation):
         if choice is not None and choice.type in ("any", "tool"):
             if choice.type == "tool" and choice.name is None:
                 raise ApiError(400, "tool_choice: name is missing", param="tool_choice")
-            if form.where in FORMS:
+            if form is not FREE:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
             must = forms.chosen(self.offered, choice.name if choice.type == "tool" else None)
-            return forms.called(must, "tools", several=not choice.disable_parallel_tool_use)
+            several = not choice.disable_parallel_tool_use
+            return forms.called(must, "tools", calling, several=several)
         if schema is None:
             return form
         if form is not FREE:
             raise ApiError(400, f"{form.where} is given beside {where}", param=form.where)
-        return forms.held(schema, where, forms.functions(self.offered or []))
+        return forms.held(schema, where, forms.functions(self.offered or []), calling)
 
 
 def _function(tool: Tool) -> dict[str, Any]:

@@ -31,8 +31,9 @@ def to_openai(system: Any, messages: Sequence[Message]) -> list[Message]:
             turns.append({"role": "system", "content": _text(content, "messages")})
         else:
             raise _wrong(f"role is {role!r}; give user or assistant")
-    if turns[-1]["role"] == "assistant":
-        raise _wrong("the last is the assistant's; an answer cannot be begun for the model")
+    last = turns[-1]
+    if last["role"] == "assistant" and (last.get("tool_calls") or not last["content"].strip()):
+        raise _wrong("the last is the assistant's and no text, which alone can go on")
     return turns
 
 

@@ -27,8 +27,7 @@ class Answer:
         self._llm = service.llm
         self._single = Single(
             service.llm,
-            thinking=prompt.thinking,
-            tools=body.offered is not None,
+            parser=prompt.parser,
             stops=[],
             silence_s=service.settings.keep_alive_s,
         )

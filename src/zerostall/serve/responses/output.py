@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from zerostall.serve.output import Part, Text, ToolCall
+from zerostall.serve.parts import Call, CallEnd, Part, Text
 
 Event = dict[str, Any]
 Logprob = dict[str, Any]
 _EVENTS = {"output_text": "response.output_text", "reasoning_text": "response.reasoning_text"}
+_CALL = "response.function_call_arguments"
 
 
 class Items:
@@ -18,7 +19,7 @@ class Items:
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
-        self._open: str | None = None  # the kind of text that grows
+        self._open: str | None = None  # what grows: a kind of text, or a call
         self._logprobs: list[Logprob] = []  # of tokens whose text is held back
 
     def note(self, logprobs: Sequence[Logprob]) -> None:
@@ -27,9 +28,14 @@ class Items:
 
     def add(self, part: Part) -> list[Event]:
         """Take in a part."""
-        if isinstance(part, ToolCall):
+        if not isinstance(part, Text):
             self._logprobs = []  # the call's
-            return self.close() + self._call(part)
+            if isinstance(part, Call):
+                return self.close() + self._call(part)
+            if isinstance(part, CallEnd):
+                return self.close()
+            self.items[-1]["arguments"] += part.text
+            return [self._event(f"{_CALL}.delta") | {"delta": part.text}]
         kind = "output_text" if part.kind == "content" else "reasoning_text"
         events = []
         if self._open != kind:
@@ -43,6 +49,9 @@ class Items:
             return []
         item = self.items[-1]
         item["status"] = status
+        if kind == "function_call":
+            done = {"arguments": item["arguments"], "name": item["name"]}
+            return [self._event(f"{_CALL}.done") | done, self._item("done")]
         (part,) = item["content"]
         done = self._text_event(kind, "done") | {"text": part["text"]}
         if kind == "output_text":
@@ -75,7 +84,7 @@ class Items:
             event["logprobs"], self._logprobs = self._logprobs, []
         return [event]
 
-    def _call(self, part: ToolCall) -> list[Event]:
+    def _call(self, part: Call) -> list[Event]:
         item = {
             "id": _id("fc"),
             "type": "function_call",
@@ -85,11 +94,8 @@ class Items:
             "status": "in_progress",
         }
         self.items.append(item)
-        name = "response.function_call_arguments"
-        events = [self._item("added"), self._event(f"{name}.delta") | {"delta": part.arguments}]
-        item |= {"arguments": part.arguments, "status": "completed"}
-        done = {"arguments": part.arguments, "name": part.name}
-        return [*events, self._event(f"{name}.done") | done, self._item("done")]
+        self._open = "function_call"
+        return [self._item("added")]
 
     def _text_event(self, kind: str, step: str) -> Event:
         return self._event(f"{_EVENTS[kind]}.{step}") | {"content_index": 0}

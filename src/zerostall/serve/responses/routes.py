@@ -49,10 +49,10 @@ def _prompt(llm: LLM, body: ResponsesRequest) -> Prompt:
 
 def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
     """The answer, checked: nothing is computed for a request that fails."""
-    form = body.form()
+    form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens)
-    params = body.sampling(0, limit, body.alternatives, form)
+    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens, body.n_predict)
+    params = body.sampling(0, limit, body.alternatives, form, prompt.shown)
     check_params(llm, prompt.tokens, params, form)
     return body.job(0, prompt.tokens, params)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from zerostall.sampling import FORMS
 from zerostall.serve import forms
+from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.conversation import no_such, switches
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
@@ -63,6 +63,9 @@ class ResponsesRequest(Generation):
         for name, reason in _REFUSED.items():
             if getattr(self, name, None) or (self.model_extra or {}).get(name):
                 raise no_such(name, reason)
+        for name in ("add_generation_prompt", "continue_final_message"):
+            if (self.model_extra or {}).get(name) is not None:
+                raise no_such(name, "an answer is always an item of its own")
         if self.choices > 1:
             raise no_such("n", "there is one answer")
         given = self.model_dump(include=set(_ECHOED))
@@ -97,24 +100,31 @@ class ResponsesRequest(Generation):
         """
         if self.tool_choice == "none":
             return None
-        return [_function(tool) for tool in self.tools or []] or None
+        asked = self.tool_choice if self._allows else None
+        return forms.allowed([_function(tool) for tool in self.tools or []], asked) or None
 
-    def form(self) -> Form:
+    @property
+    def _allows(self) -> bool:
+        choice = self.tool_choice
+        return isinstance(choice, dict) and choice.get("type") == "allowed_tools"
+
+    def form(self, calling: Calling = ANY) -> Form:
         """What the answer is held to: a call, a schema, or a grammar of one's own."""
         form, must = super().form(), self._must()
         if must is not None:
-            if form.where in FORMS:
+            if form is not FREE:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            return forms.called(must, "tools", several=self.parallel_tool_calls is not False)
+            several = self.parallel_tool_calls is not False
+            return forms.called(must, "tools", calling, several=several)
         schema = forms.of_format(self.text.format if self.text else None, "text")
         if schema is None:
             return form
         if form is not FREE:
             raise ApiError(400, f"{form.where} is given beside text", param=form.where)
-        return forms.held(schema, "text", forms.functions(self.offered or []))
+        return forms.held(schema, "text", forms.functions(self.offered or []), calling)
 
     def _must(self) -> list[dict[str, Any]] | None:
-        choice = self.tool_choice
+        choice = forms.mode(self.tool_choice) if self._allows else self.tool_choice
         if choice in (None, "none", "auto"):
             return None
         if choice == "required":
