@@ -19,7 +19,7 @@ from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.gate import Gate
 from zerostall.serve.metrics import Metrics
-from zerostall.serve.run import Run
+from zerostall.serve.run import Job, Run, Seat
 from zerostall.serve.service import Service
 from zerostall.serve.sse import unless_gone
 
@@ -117,10 +117,10 @@ class EmbeddingRun(Run):
         super().cancel()
         self._embedder.cancel()
 
-    def _prompt_tokens(self) -> int:
+    def _prompt_tokens(self, job: Job | None) -> int:
         return sum(map(len, self._prompts))
 
-    def _work(self) -> None:
+    def _serve(self, seat: Seat) -> None:
         self.vectors = list(self._embedder.run(self._prompts))
 
 

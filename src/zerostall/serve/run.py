@@ -88,15 +88,23 @@ class State:
 
 
 @dataclass
-class _Seat:
-    """A place of the gate, and the job under way there."""
+class Seat:
+    """A place of the gate, and the job under way there.
 
-    ticket: Ticket | None  # None: that of the run, which may not be known yet
+    Attributes:
+        ticket: of the place; None: that of the run, which may not be known yet.
+        job: None: there was none left for it.
+        progress: of the prompt, once something is known.
+        decoded: tokens generated so far.
+    """
+
+    ticket: Ticket | None
     job: Job | None
     progress: PromptProgress | None = None
     decoded: int = 0
 
     def begin(self, job: Job) -> None:
+        """The next job has its turn."""
         self.job, self.progress, self.decoded = job, None, 0
 
 
@@ -132,7 +140,7 @@ class Run:
         self._items: deque[Item] = deque()
         self._changed = asyncio.Event()
         self._futures: set[asyncio.Future[None]] = set()
-        self._seats: list[_Seat] = []
+        self._seats: list[Seat] = []
         self._done = False
         self._told: list[Callable[[Run], None]] = []
         self._error: BaseException | None = None
@@ -187,7 +195,7 @@ class Run:
         """How far it is in each of its places; none before its turn, and after its end."""
         return [state for seat in self._seats if (state := self._state(seat)) is not None]
 
-    def _state(self, seat: _Seat) -> State | None:
+    def _state(self, seat: Seat) -> State | None:
         slot = (seat.ticket or self._ticket).slot
         job, progress = seat.job, seat.progress
         if slot is None or self._done:
@@ -196,12 +204,15 @@ class Run:
         return State(
             slot,
             self._request_id,
-            prompt=0 if job is None else len(job.prompt),
+            prompt=self._prompt_tokens(job),
             cached=cached,
             computed=0 if progress is None else progress.processed - cached,
             decoded=seat.decoded,
             most=None if job is None else job.params.max_tokens,
         )
+
+    def _prompt_tokens(self, job: Job | None) -> int:
+        return 0 if job is None else len(job.prompt)
 
     def when_done(self, tell: Callable[[Run], None]) -> None:
         """Call `tell` once nothing more will come."""
@@ -250,7 +261,7 @@ class Run:
 
     def _occupy(self, job: Job | None, ticket: Ticket | None) -> None:
         """Work in a place; None: the first one, whose ticket may not be known yet."""
-        seat = _Seat(ticket, job)
+        seat = Seat(ticket, job)
         self._seats.append(seat)
         future = self._loop.run_in_executor(self._pool, self._serve, seat)
         self._futures.add(future)
@@ -285,7 +296,7 @@ class Run:
         for tell in self._told:
             tell(self)
 
-    def _serve(self, seat: _Seat) -> None:
+    def _serve(self, seat: Seat) -> None:
         """In a thread of the pool, one of several: the job of a place, and then others."""
         with self._llm.open_session() as session:
             with self._lock:
@@ -302,7 +313,7 @@ class Run:
                     self._computed(job)
                 job = self._next()
 
-    def _do(self, job: Job, seat: _Seat, session: Session) -> None:
+    def _do(self, job: Job, seat: Seat, session: Session) -> None:
         if job.score_prompt:
             self._put(Item(job.index, scores=score_prompt(session, self._llm, job)))
         for chunk in self._stream(job, seat, session):
@@ -336,7 +347,7 @@ class Run:
                 self._ahead.discard(id(job.prompt))
                 self._known.add(id(job.prompt))
 
-    def _stream(self, job: Job, seat: _Seat, session: Session) -> Iterator[Chunk]:
+    def _stream(self, job: Job, seat: Seat, session: Session) -> Iterator[Chunk]:
         def tell(progress: PromptProgress) -> None:
             seat.progress = progress
             if job.watched:
