@@ -186,9 +186,10 @@ def test_a_run_that_was_recorded_is_forecast(tmp_path, packed, monkeypatch):
     for row in answer["replays"]:
         bound_s = max(row["bytes_per_token"] / known.drive_bytes_per_s, known.compute_ms / 1e3)
         assert row["tokens_per_s"] == pytest.approx(1 / bound_s)
-        # As many as the engine held: its slots, less those for reads under way.
-        (pool,) = size_classes(known)
-        assert row["experts_held"] == streaming["slots"] - pool.shadow(streaming["slots"])
+        # As many as the engine held: its slots, less those for reads under way, of which each
+        # size has as few here as one layer needs.
+        shadow = sum(pool.most_used for pool in size_classes(known))
+        assert row["experts_held"] == streaming["slots"] - shadow
     assert "if every read overlaps" in text(str(file), "--ram", "22M")[-1]
 
 
