@@ -19,7 +19,7 @@ CLIENTS = 16
 PARALLEL = 4
 # Prompts that begin like others', for more than two pages of 64 tokens.
 PREFIXES = ["".join(f"{name}{i} = {i}\n" for i in range(30)) for name in "abcd"]
-TOO_LONG = {"messages": [{"role": "user", "content": "x = 1\n" * 20_000}]}  # keeps a thread busy
+TOO_LONG = {"messages": [{"role": "user", "content": "x = 1\n" * 3_000}]}  # keeps a thread busy
 SCHEMA = {"enum": ["yes", "no"]}
 HELLO = [{"role": "user", "content": "import sys"}]
 
@@ -71,6 +71,15 @@ def fill_pools(server: Server) -> None:
             url = f"{server.url}/v1/completions"
             streams.enter_context(httpx.stream("POST", url, json=LONG | {"stream": True}))
         server.wait_until("zerostall_running", PARALLEL)
+
+
+def fill_cache(server: Server) -> None:
+    """Use every page of the cache once: memory is taken when it is first written."""
+    number = 0
+    while server.metric("zerostall_cache_evicted_pages_total") == 0:
+        body = {"prompt": [100 + number] * 960, "max_tokens": 1}
+        assert server.post("/v1/completions", body).status_code == 200
+        number += 1
 
 
 def request(draw: random.Random) -> tuple[str, dict[str, object]]:

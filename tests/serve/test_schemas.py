@@ -13,7 +13,8 @@ SCALARS = ("string", "integer", "boolean", "null", "enum", "const", "pattern")
 
 def bounded(draw, depth=0):
     """A schema whose every instance has less than a few hundred tokens."""
-    kind = draw.choice(SCALARS if depth > 1 else ("object", "array", "anyOf", *SCALARS[:3]))
+    kinds = (("object", "array"), ("object", "array", "anyOf", *SCALARS[:3]), SCALARS)[depth]
+    kind = draw.choice(kinds)
     if kind == "object":
         names = draw.sample(["a", "b c", "é", "naïve", "$ref2", '"', "longer_name"], 3)
         required = draw.sample(names, draw.randint(1, 3))

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.serve.process import serving
-from tests.serve.soak import CLIENTS, PARALLEL, fill_pools, held, storm
+from tests.serve.soak import CLIENTS, PARALLEL, fill_cache, fill_pools, held, storm
 
 
 def soaked(server, warm, requests):
@@ -44,6 +44,7 @@ def test_threads_and_files_do_not_grow_with_requests_and_clients_that_go_away(mo
 def test_memory_does_not_grow_either_in_a_long_time(model, tmp_path):
     requests = int(os.environ.get("ZEROSTALL_SOAK", "2000"))
     with serving_many(model, tmp_path) as server:
+        fill_cache(server)
         before, after = soaked(server, requests // 4, requests)
     print(f"\n{requests} requests: {before} -> {after}")
     assert after.memory <= 1.03 * before.memory
