@@ -117,8 +117,12 @@ def test_a_base_model_says_so_unless_it_is_given_a_template(tmp_path, llm):
         answer = server.post("/v1/chat/completions", ASK)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages")
         assert "base model" in answer.json()["error"]["message"]
-    with serving(tmp_path / "log.jsonl", "--chat-template", str(template)) as server:
-        message = server.post("/v1/chat/completions", ASK).json()["choices"][0]["message"]
+    options = ("--chat-template", str(template), "--alias", "tiny/model")
+    with serving(tmp_path / "log.jsonl", *options) as server:
+        answer = server.post("/v1/chat/completions", ASK).json()
+        (listed,) = server.get("/v1/models").json()["data"]
+    assert (answer["model"], listed["id"]) == ("tiny/model", "tiny/model")
+    message = answer["choices"][0]["message"]
     said = llm.generate("import sys = <think>", SamplingParams(max_tokens=16, seed=3)).text
     assert message == {"role": "assistant", "content": "", "reasoning_content": said.strip()}
 

@@ -39,7 +39,7 @@ def main(
     ] = None,
     pooling: options.Pooling = None,
     parallel: Annotated[
-        int, typer.Option(help="Requests that run at once.", rich_help_panel=Limits)
+        int, typer.Option(help="Answers that run at once.", rich_help_panel=Limits)
     ] = 8,
     gap_factor: Annotated[
         float,

@@ -100,7 +100,7 @@ class Metrics:
             buckets=RATES,
             registry=self.registry,
         )
-        running = Gauge("zerostall_running", "Requests that run.", registry=self.registry)
+        running = Gauge("zerostall_running", "Answers that run.", registry=self.registry)
         running.set_function(lambda: gate.running)
         queued = Gauge("zerostall_queued", "Requests that wait.", registry=self.registry)
         queued.set_function(lambda: gate.waiting)

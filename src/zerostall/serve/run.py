@@ -87,7 +87,7 @@ class State:
     most: int | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Seat:
     """A place of the gate, and the job under way there.
 
