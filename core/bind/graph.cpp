@@ -279,6 +279,13 @@ void graph(nb::module_& m) {
           "How much each streamed expert has been wanted, 0 (never) to 1, layer by layer: the\n"
           "`profile` of a later load.")
       .def(
+          "expert_habits",
+          [](BoundEngine& self) {
+            if (!self.engine->experts()) return std::vector<int32_t>();
+            return locked(self, [](Engine& e) { return e.experts()->habits().save(); });
+          },
+          "What the first layers chose for each token lately: the `habits` of a later load.")
+      .def(
           "take_trace",
           [](BoundEngine& self) {
             if (!self.engine->experts()) return nb::list();

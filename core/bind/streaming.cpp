@@ -80,6 +80,7 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.idle_look =
       std::chrono::milliseconds(from.get<int64_t>("idle_look_ms", experts.idle_look.count()));
   experts.profile = from.get("profile", experts.profile);
+  experts.habits = from.get("habits", experts.habits);
   options.state_bytes = from.get("record_states", options.state_bytes);
   graph::TrainedGuesses trained;
   for (nb::handle guess : from.get("trained", nb::list())) {

@@ -34,7 +34,8 @@ struct Options {
   // never.
   std::string memory_root = "/";
   std::chrono::milliseconds idle_look{1000};
-  std::vector<float> profile;  // scores of an earlier run (Scores::save): those are read at load
+  std::vector<float> profile;   // scores of an earlier run (Scores::save): those are read at load
+  std::vector<int32_t> habits;  // of an earlier run (Habits::save)
   // For tests and studies: time is simulated, and the machine's memory is not looked at, so that
   // the same run gives the same Stats.
   std::optional<Pace> pace;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "experts/habits.h"
 #include "experts/options.h"
 
 namespace zs::experts {
@@ -19,8 +20,10 @@ class Speculator {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Ranks told apart; those of late guesses follow those of early ones.
+  // Ranks told apart of early guesses, of late ones, and of each layer's habits.
   static constexpr size_t kRanks = 32;
+  static constexpr size_t ranks(Guess guess) { return guess == Guess::Early ? 0 : kRanks; }
+  static constexpr size_t habit_ranks(size_t layer) { return (2 + layer) * kRanks; }
   static constexpr double kLeastOdds = 0.1, kGoodOdds = 0.7;
 
   explicit Speculator(size_t layers) : windows_(layers) {}
@@ -45,9 +48,9 @@ class Speculator {
   }
 
   // Whether to begin a read of this rank (0: the likeliest).
-  bool worth(size_t rank, bool fits) const {
-    return ranks_[rank].used > ranks_[rank].read * (fits ? kLeastOdds : kGoodOdds);
-  }
+  bool worth(size_t rank, bool fits) const { return odds(rank) > (fits ? kLeastOdds : kGoodOdds); }
+  // How many of the reads of this rank came true.
+  double odds(size_t rank) const { return ranks_[rank].used / ranks_[rank].read; }
   // What became of a read of this rank.
   void judge(size_t rank, bool used);
 
@@ -68,7 +71,7 @@ class Speculator {
   }
 
   std::vector<Window> windows_;
-  std::array<Rank, 2 * kRanks> ranks_;
+  std::array<Rank, (2 + Habits::kLayers) * kRanks> ranks_;
   double bytes_per_ns_ = 0;
   Open open_[2];
 };

@@ -17,6 +17,8 @@ constexpr size_t kSlotsPerShadow = 24;
 constexpr size_t kMostShadow = 64;
 // Low copies get room for one of so many experts where experts get room for all.
 constexpr size_t kExpertsPerLowSlot = 8;
+// What the first layers chose for each token takes at most this part of the memory for experts.
+constexpr size_t kHabitsPart = 128;
 // A step of more tokens than this is a prompt's: most experts of a layer are wanted.
 constexpr size_t kDecodeTokens = 8;
 // How often reads are looked at in a layer of the simulated clock.
@@ -109,6 +111,10 @@ Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
                                             " bytes, but one token needs " + std::to_string(least) +
                                             ": give more RAM");
   }
+  if (options.speculate) {
+    habits_ = Habits(layers_, std::min(options.bytes / kHabitsPart, options.bytes - least));
+    habits_.restore(options.habits);
+  }
   layers_.insert(layers_.end(), low.begin(), low.end());
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (i == count_) low_begin_ = static_cast<ExpertId>(layer_of_.size());
@@ -120,8 +126,8 @@ Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
   named_.resize(low_begin_);
   scores_ = Scores(low_begin_, options.policy, options.half_life);
   // What is beyond the least goes to the sizes as their experts need it.
-  const double share =
-      all > least ? std::min(1.0, double(options.bytes - least) / (all - least)) : 1;
+  const size_t beyond = options.bytes - habits_.bytes() - least;
+  const double share = all > least ? std::min(1.0, double(beyond) / (all - least)) : 1;
   for (const SizeClass& c : classes) {
     const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
     sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node, c.low);
@@ -146,20 +152,24 @@ Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging
 }
 
 size_t Store::memory_bytes() const {
-  size_t bytes = 0;
+  size_t bytes = habits_.bytes();
   for (const Size& size : sizes_) bytes += size.shelf.bytes() + size.staging.size();
   return bytes;
 }
 
-void Store::next_step(size_t tokens) {
+void Store::next_step(std::span<const int32_t> ids) {
   ++step_;
-  many_ = tokens > kDecodeTokens;
+  many_ = ids.size() > kDecodeTokens;
+  ids_.assign(ids.begin(), ids.end());
   limit_speculation();
   scores_.next_step();
   const uint64_t bytes = queue_->bytes_read(), ns = busy_ns();
   speculator_.read(bytes - bytes_before_, ns - ns_before_);
   bytes_before_ = bytes;
   ns_before_ = ns;
+  if (many_ || habits_.layers() == 0) return;
+  predict(0, {}, Guess::Late);
+  start_predicted();
 }
 
 // By the simulated clock; as in a real layer, reads ahead go on meanwhile.
@@ -353,6 +363,7 @@ void Store::reset() {
   }
   wanted_ = 0;
   held_ = 0;
+  started_ = true;
 }
 
 Stats Store::stats() const {

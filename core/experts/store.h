@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "cpu/memory_room.h"
+#include "experts/habits.h"
 #include "experts/layout.h"
 #include "experts/options.h"
 #include "experts/scores.h"
@@ -53,8 +54,8 @@ class Store {
   // Of slots and of what is read to be packed into them.
   size_t memory_bytes() const;
 
-  // A step over so many tokens begins.
-  void next_step(size_t tokens);
+  // A step over these tokens begins: what the first layers are likely to want is read.
+  void next_step(std::span<const int32_t> ids);
 
   // What a layer needs, each expert once, with the number of tokens routed to it. start() then
   // begins the reads; experts that are there arrive at once.
@@ -78,6 +79,9 @@ class Store {
   // start_predicted() and start() read what is worth it.
   void predict(size_t layer, std::span<const uint32_t> experts, Guess guess);
   void start_predicted();
+  // What `layer` chose: as many experts for each token of the step.
+  void learn(size_t layer, std::span<const int32_t> chosen);
+  const Habits& habits() const { return habits_; }
   // After a step that ended early: nothing is demanded any more.
   void reset();
 
@@ -159,6 +163,7 @@ class Store {
   bool take_slot(ExpertId id, bool for_demand);
   io::Record read_of(ExpertId id, size_t part);
   bool start_read(ExpertId id, bool predicted);
+  void wish(size_t layer, std::span<const uint32_t> guessed, Guess guess);
   void hurry(ExpertId id);
   void idle_begins();
   void pass_layer();
@@ -188,6 +193,8 @@ class Store {
   Options options_;
   Scores scores_;
   Speculator speculator_;
+  Habits habits_;
+  std::vector<int32_t> ids_;        // of the step
   std::vector<size_t> first_;       // expert 0 of each layer
   std::vector<uint16_t> layer_of_;  // of each expert
   std::vector<uint8_t> size_of_;    // of each layer
@@ -207,7 +214,7 @@ class Store {
   size_t busy_ = 0;                    // experts being read
   size_t held_ = 0;                    // demanded and there, not finished
   size_t running_ = 0;                 // layer
-  bool started_ = false;               // the layer's reads have begun
+  bool started_ = true;                // the layer's reads have begun
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   io::Clock::time_point adapted_;

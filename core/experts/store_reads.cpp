@@ -1,7 +1,6 @@
-// What the store asks of the drive: demanded experts first, then predictions as far as they pay.
+// What the store asks of the drive, and what comes back; store_guesses.cpp says what is read ahead.
 #include <algorithm>
 #include <cerrno>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -14,12 +13,6 @@ namespace {
 
 // A read of the queue is a part of an expert; a record has one.
 constexpr uint32_t kTagParts = 4;
-// Reads ahead wait while so much is under way, when a token is decoded, as the drive reads in this
-// time: less leaves it idle (requests of 352 KiB at 1.7 GB/s: 1.56 with 1 MiB under way, 1.59 with
-// 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms
-// with no limit, 421 with 1 MiB, 390 with 2, taking turns.
-constexpr double kFlightNs = 1.2e6;
-constexpr double kLeastFlight = 64 << 10, kMostFlight = 8 << 20;
 
 }  // namespace
 
@@ -111,56 +104,6 @@ void Store::start_waiting() {
   if (!waiting_.empty()) return;
   start_predicted();
   start_upgrade();
-}
-
-void Store::idle_begins() {
-  speculator_.idle_begins((running_ + 1) % count_, now());
-}
-
-// What is read ahead may be in the way of what is demanded by so much; while a layer says what it
-// demands, nothing more of it begins.
-void Store::limit_speculation() {
-  size_t most = std::numeric_limits<size_t>::max();
-  if (!many_) {
-    const double flight = speculator_.bytes_in(kFlightNs);
-    most = static_cast<size_t>(std::clamp(flight, kLeastFlight, kMostFlight));
-  }
-  queue_->limit_speculation(started_ ? most : 0);
-}
-
-void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess) {
-  const size_t first = first_[layer];
-  std::fill_n(named_.begin() + static_cast<ptrdiff_t>(first), layers_[layer].experts, false);
-  wishes_.clear();
-  const size_t base = guess == Guess::Early ? 0 : Speculator::kRanks;
-  for (size_t i = 0; i < experts.size(); ++i) {
-    const ExpertId id = id_of(layer, experts[i]);
-    named_[id] = true;
-    Expert& expert = experts_[id];
-    if (expert.state != State::Absent) continue;
-    expert.rank = static_cast<uint8_t>(base + std::min(i, Speculator::kRanks - 1));
-    wishes_.push_back(id);
-  }
-  std::reverse(wishes_.begin(), wishes_.end());
-  if (!options_.speculate) wishes_.clear();
-  window_bytes_ = speculator_.window_bytes(guess, layer, many_);
-  if (guess == Guess::Early) return;
-  speculator_.late_begins(layer, now());
-  // What early guesses have begun is in the way.
-  window_bytes_ -= static_cast<double>(busy_ * layers_[layer].slot_bytes);
-}
-
-void Store::start_predicted() {
-  for (; !wishes_.empty(); wishes_.pop_back()) {
-    const ExpertId id = wishes_.back();
-    if (experts_[id].state != State::Absent) continue;
-    const auto bytes = static_cast<double>(layers_[layer_of(id)].slot_bytes);
-    if (!speculator_.worth(experts_[id].rank, window_bytes_ >= bytes)) continue;
-    if (!start_read(id, true)) return;
-    ++stats_.speculated;
-    predictions_.push_back(id);
-    window_bytes_ -= bytes;
-  }
 }
 
 void Store::take_finished(std::chrono::microseconds timeout) {
@@ -297,26 +240,6 @@ bool Store::cancel(ExpertId id) {
   }
   drop(id);
   return true;
-}
-
-bool Store::drop_a_prediction(const Size& size) {
-  for (size_t i = 0; i < predictions_.size(); ++i) {
-    const ExpertId id = predictions_[i];
-    if (&size_of(id) != &size) continue;
-    predictions_.erase(predictions_.begin() + static_cast<ptrdiff_t>(i));
-    if (cancel(id)) return true;
-    --i;
-  }
-  return false;
-}
-
-void Store::forget_predictions(size_t layer) {
-  std::erase_if(predictions_, [&](ExpertId id) {
-    if (layer_of(id) != layer) return false;
-    speculator_.judge(experts_[id].rank, false);
-    cancel(id);
-    return true;
-  });
 }
 
 void Store::warm(const std::function<void(size_t, size_t)>& progress) {

@@ -222,7 +222,7 @@ bool Engine::execute(Step& step) {
   // Operators after this one are not run. Thread 0 names the one it is about to finish, so that
   // all threads leave behind the same barrier.
   std::atomic<size_t> last{std::numeric_limits<size_t>::max()};
-  if (experts_) step.guard([&] { experts_->next_step(step.tokens); });
+  if (experts_) step.guard([&] { experts_->next_step({step.ids, step.tokens}); });
   pool_.run([&](int thread) {
     Worker worker{step, thread, pool_.size()};
     if (join_time > join_time.zero()) {

@@ -282,6 +282,11 @@ class Engine:
         `profile` of a later load.
         """
 
+    def expert_habits(self) -> list[int]:
+        """
+        What the first layers chose for each token lately: the `habits` of a later load.
+        """
+
     def take_trace(self) -> list[tuple[int, int, list[int], list[int], str]]:
         """
         Demands since the last call, if streaming was told to trace: (step, layer, experts,

@@ -44,6 +44,9 @@ class FakeEngine:
     def expert_scores(self) -> list[float]:
         return []
 
+    def expert_habits(self) -> list[int]:
+        return []
+
     @property
     def free_tokens(self) -> int:
         return self.capacity - sum(map(pages, self.sequences.values()))

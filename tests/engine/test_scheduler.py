@@ -219,7 +219,7 @@ def test_closing_ends_what_runs_and_what_waits():
     for name in range(3):
         users.ask(name, [1] * 20, 5)
     engine.began.acquire()
-    assert scheduler.close() == []
+    assert scheduler.close().scores == []
     assert all(isinstance(answered, ClosedError) for answered in users.wait().values())
 
 

@@ -84,6 +84,9 @@ DAMAGED = {
     "scores that are no numbers": json.dumps(
         WHOLE | {"scores": [float("nan"), float("inf"), float("-inf")] * 32}
     ).encode(),
+    "habits are no text": json.dumps(WHOLE | {"habits": [1, 2]}).encode(),
+    "habits are another text": json.dumps(WHOLE | {"habits": "no Base64!"}).encode(),
+    "habits are cut": json.dumps(WHOLE | {"habits": "AwAAAAI="}).encode(),
     "scores too large for a float": json.dumps(WHOLE | {"scores": [10**400] * 96}).encode(),
 }
 

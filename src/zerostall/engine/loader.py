@@ -114,9 +114,9 @@ class Loaded:
             StorageError: the profile or the trace could not be written. The model is freed.
             Whatever else `Streaming.trace` raised.
         """
-        scores = self.scheduler.close()
-        if self.profile is not None and self.key is not None and scores:
-            write_profile(self.profile, self.key, scores)
+        wanted = self.scheduler.close()
+        if self.profile is not None and self.key is not None and wanted.scores:
+            write_profile(self.profile, self.key, wanted)
         if self.scheduler.trace_error is not None:
             raise self.scheduler.trace_error
 

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from zerostall.errors import StorageError
 
 VERSION = 1
 
 
-def read_profile(path: Path, key: str) -> list[float]:
-    """Scores of experts, layer by layer; empty if the profile is missing or of another model.
+@dataclass(frozen=True)
+class Profile:
+    """What is remembered.
+
+    Attributes:
+        scores: how much each expert was wanted, 0 (never) to 1, layer by layer.
+        habits: what the first layers chose for each token, as `Engine.expert_habits()` gives it.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    habits: list[int] = field(default_factory=list)
+
+
+def read_profile(path: Path, key: str) -> Profile:
+    """What was written of a model; nothing if the profile is missing or of another model.
 
     Args:
         path: the profile.
@@ -24,23 +43,36 @@ def read_profile(path: Path, key: str) -> list[float]:
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError:
-        return []
+        return Profile()
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError):
-        return []  # cut short or not ours; it is written anew on close
+        return Profile()  # cut short or not ours; it is written anew on close
     if not isinstance(record, dict) or record.get("zerostall_profile") != VERSION:
-        return []
+        return Profile()
     scores = record.get("scores")
     if record.get("model") != key or not isinstance(scores, list):
-        return []
+        return Profile()
     if not all(isinstance(score, int | float) and 0 <= score <= 1 for score in scores):
-        return []  # a score without end would hold its place for ever
-    return [float(score) for score in scores]
+        return Profile()  # a score without end would hold its place for ever
+    return Profile([float(score) for score in scores], _unpack(record.get("habits", "")))
 
 
-def write_profile(path: Path, key: str, scores: list[float]) -> None:
-    """Keep the scores for the next run; under its name only when it is whole.
+def _pack(numbers: list[int]) -> str:
+    """Little-endian 32-bit integers in Base64."""
+    return base64.b64encode(np.asarray(numbers, "<i4").tobytes()).decode()
+
+
+def _unpack(packed: Any) -> list[int]:
+    """What _pack() was given; nothing if it is no such text. The core checks the numbers."""
+    try:
+        return [int(number) for number in np.frombuffer(base64.b64decode(packed), "<i4")]
+    except (TypeError, ValueError, binascii.Error):
+        return []
+
+
+def write_profile(path: Path, key: str, profile: Profile) -> None:
+    """Keep it for the next run; under its name only when it is whole.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -48,7 +80,8 @@ def write_profile(path: Path, key: str, scores: list[float]) -> None:
     record = {
         "zerostall_profile": VERSION,
         "model": key,
-        "scores": [round(score, 4) for score in scores],
+        "scores": [round(score, 4) for score in profile.scores],
+        "habits": _pack(profile.habits),
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

@@ -20,6 +20,7 @@ import numpy as np
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
 from zerostall.engine.places import Places
+from zerostall.engine.profile import Profile
 from zerostall.engine.streaming import Demand, tell
 from zerostall.engine.task import Place, Rows, Task
 from zerostall.errors import CancelledError, ClosedError, OutOfBudgetError
@@ -173,11 +174,11 @@ class Scheduler:
         """Pages of the cache, counters of what was found there, and tasks `preempted`."""
         return {**self.engine.cache_stats(), "preempted": self.preempted}
 
-    def close(self) -> list[float]:
+    def close(self) -> Profile:
         """Drop the engine once the step under way has ended; later calls raise ClosedError.
 
         Returns:
-            How much each streamed expert was wanted; empty if none were streamed.
+            How much each streamed expert was wanted; nothing if none were streamed.
         """
         with self._lock:
             self._closed = True
@@ -192,9 +193,11 @@ class Scheduler:
             self._tasks.clear()
             self._new.clear()
             self._places.clear()
-            scores = [] if self._engine is None else self._engine.expert_scores()
+            profile = Profile()
+            if self._engine is not None:
+                profile = Profile(self._engine.expert_scores(), self._engine.expert_habits())
             self._engine = None
-        return scores
+        return profile
 
     # --- the thread ---------------------------------------------------------------------------
     def _loop(self) -> None:

@@ -53,8 +53,9 @@ class Streaming:
         trace: called after each step with its demands, each a tuple (step, layer, experts,
             tokens routed to each, a letter for each: h hit, s shadow, m miss). An error that it
             raises changes no answer: it is logged, ends the tracing, and close() raises it.
-        profile: a file that remembers which experts were wanted: read at load, so that they are
-            in memory from the start, and written on close.
+        profile: a file that remembers which experts were wanted, and what the first layers chose
+            for each token: read at load, so that the experts are in memory from the start, and
+            written on close.
         speculator: a file of `zerostall train-speculator`, with which guesses what the next layer
             will want are right more often.
         record_states: bytes that what guesses are made of may take between two calls of
@@ -148,7 +149,8 @@ class Streaming:
         }
         if self.profile is not None:
             assert key is not None
-            options["profile"] = read_profile(self.profile, key)
+            profile = read_profile(self.profile, key)
+            options |= {"profile": profile.scores, "habits": profile.habits}
         if self.record_states:
             options["record_states"] = self.record_states
         if self.speculator is not None:
