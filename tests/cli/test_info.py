@@ -16,9 +16,9 @@ from zerostall import LLM, _core
 from zerostall.cli import app
 from zerostall.engine import cpus
 from zerostall.engine.cpus import place_threads
+from zerostall.engine.work import Limits
 from zerostall.lab import hardware
 from zerostall.lab.eval import perplexity, read_text
-from zerostall.lab.limits import Limits
 
 HELDOUT = Path(__file__).parents[1] / "data" / "nano_heldout.txt"
 TEXT = "def f(x):\n    return x\n"

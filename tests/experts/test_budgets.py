@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from tests.experts.streamed import Model, logits
-from zerostall import LLM, SamplingParams, hub
-from zerostall.engine import loader
+from zerostall import LLM, SamplingParams, _core, arch, gguf, hub
+from zerostall.engine import chunk
 from zerostall.engine.loader import Options, plan_load
 from zerostall.engine.streaming import Streaming
+from zerostall.engine.work import work_of
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
@@ -106,11 +107,13 @@ def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(mo
     least = smallest(ctx=1024)
     roomy = replace(options, ram=least + 4_000_000)
     short = plan_load(path, replace(roomy, max_batch=512)).plan.expert_bytes
-    monkeypatch.setattr(loader, "STREAMED_SHARE", 10**9)
+    monkeypatch.setattr(chunk, "SHARE", 10**9)
     assert plan_load(path, roomy).options.max_batch == 512
     assert plan_load(path, roomy).plan.expert_bytes == short
-    monkeypatch.setattr(loader, "STREAMED_SHARE", 1)
-    monkeypatch.setattr(loader, "STREAMED_BATCH", 576)
+    monkeypatch.setattr(chunk, "SHARE", 1)
+    monkeypatch.setattr(chunk, "LENGTHS", (512, 544, 576))
+    slow, fast = 1e6, 1e15  # bytes a second
+    monkeypatch.setattr(Streaming, "bytes_per_second", lambda *_: slow)
     planned = plan_load(path, roomy)
     assert planned.options.max_batch == 576
     longer = plan_load(path, replace(roomy, max_batch=576)).plan.expert_bytes
@@ -118,6 +121,36 @@ def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(mo
     # Never at the cost of what one token needs, nor where nothing is streamed.
     assert plan_load(path, replace(options, ram=least)).options.max_batch == 512
     assert plan_load(path, options).options.max_batch == 512
+    # Nor where reading is hidden anyway.
+    monkeypatch.setattr(Streaming, "bytes_per_second", lambda *_: fast)
+    assert plan_load(path, roomy).options.max_batch == 512
+    assert plan_load(path, roomy).plan.expert_bytes == short
+
+
+def test_a_step_is_as_long_as_computing_needs_to_hide_reading():
+    # 10 GB at 2 GB/s take 5 s.
+    assert chunk.enough_tokens(10**10, 0.01, 2e9) == 512  # 5.12 s
+    assert chunk.enough_tokens(10**10, 0.005, 2e9) == 1024
+    assert chunk.enough_tokens(10**10, 0.003, 2e9) == 2048
+    assert chunk.enough_tokens(10**10, 1e-6, 2e9) == chunk.LENGTHS[-1]
+    assert chunk.enough_tokens(0, 0.01, 2e9) == 512
+    assert chunk.enough_tokens(10**10, 0.01, 0.0) == chunk.UNMEASURED
+
+
+def test_a_prompts_token_is_guessed_from_the_processors_peak(monkeypatch):
+    file = gguf.open_model(hub.resolve("nano"))
+    tape = arch.load(file, 256).tape
+    asked = []
+
+    def peak(unit, kind, threads, seconds):
+        asked.append((unit, kind, threads))
+        return {"int8": 4e9, "float32": 1e9}[kind]
+
+    monkeypatch.setattr(_core, "compute_peak", peak)
+    work = work_of(tape, file.tensors(), 512, 0)
+    found = chunk.token_seconds(tape, file.tensors(), "scalar", 3)
+    assert found == pytest.approx(2 * (work.int8 / 4e9 + work.float32 / 1e9) / 512)
+    assert asked == [("scalar", "int8", 3), ("scalar", "float32", 3)]
 
 
 def test_two_users_of_long_contexts_do_not_preempt_each_other_beside_streamed_experts():

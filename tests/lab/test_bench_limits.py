@@ -8,9 +8,10 @@ import pytest
 
 from tests.arch.running import FOLDER
 from zerostall import _core, arch
+from zerostall.engine.work import Limits, Work, compute_unit, work_of
 from zerostall.errors import InvalidRequestError, StorageError
 from zerostall.lab.kernel_table import kernel_table, measure_kernels
-from zerostall.lab.limits import Limits, Work, buffer_bytes, compute_unit, measure_limits, work_of
+from zerostall.lab.limits import buffer_bytes, measure_limits
 
 MIB = 1 << 20
 

@@ -69,8 +69,9 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
     from zerostall import arch, gguf
     from zerostall.convert import low_format
     from zerostall.engine.budget import DEFAULT_CONTEXT, footprint
+    from zerostall.engine.chunk import PLAIN
     from zerostall.engine.cpus import default_threads
-    from zerostall.engine.loader import MAX_BATCH, chosen_kv_type, load_tokenizer
+    from zerostall.engine.loader import chosen_kv_type, load_tokenizer
 
     file = gguf.open_model(path)
     tensors = file.tensors()
@@ -79,7 +80,7 @@ def describe_model(path: Path, ctx: int | None) -> dict[str, Any]:
         formats[tensor.type_name] = formats.get(tensor.type_name, 0) + tensor.bytes
     model = arch.load(file, ctx or DEFAULT_CONTEXT)
     context = ctx or min(DEFAULT_CONTEXT, model.context_length)
-    need = footprint(file, model.tape, context, MAX_BATCH, chosen_kv_type(file), default_threads())
+    need = footprint(file, model.tape, context, PLAIN, chosen_kv_type(file), default_threads())
     tokenizer = load_tokenizer(file)
     return {
         "path": [str(p) for p in file.paths],

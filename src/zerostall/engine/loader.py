@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zerostall.engine import chunk
 from zerostall.engine.batching import GAP_FACTOR
 from zerostall.engine.budget import (
     DEFAULT_CONTEXT,
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_BATCH = 512  # tokens a step; enough for prefill to be bound by arithmetic
-# The same where experts are streamed, which are read once a step: a longer one hides more of it.
-STREAMED_BATCH = 1024
-STREAMED_SHARE = 32  # unless that takes more than this part of the experts' room
 MAX_THREADS = 1024
 
 
@@ -159,7 +156,7 @@ def plan_load(path: Path, options: Options) -> Planned:
             file, model.tape, guess, batch, options.kv_type, placement.threads, stream, low
         )
 
-    batch = options.max_batch or MAX_BATCH
+    batch = options.max_batch or chunk.PLAIN
     need, streamed = needed(batch, False), needed(batch, True)
     plan = make_plan(
         need,
@@ -174,10 +171,21 @@ def plan_load(path: Path, options: Options) -> Planned:
         plan = replace(plan, expert_bytes=streamed.experts)
     room = plan.expert_bytes or streamed.experts
     if options.max_batch is None and room < streamed.experts and plan.context > batch:
-        more = needed(STREAMED_BATCH, True).scratch - streamed.scratch
-        if more <= min(room // STREAMED_SHARE, room - streamed.least_experts):
-            batch = STREAMED_BATCH
-            plan = replace(plan, expert_bytes=room - more)
+        spare = min(room // chunk.SHARE, room - streamed.least_experts)
+        fitting = {
+            length: taken
+            for length in chunk.LENGTHS[1:]
+            if (taken := needed(length, True).scratch - streamed.scratch) <= spare
+        }
+        if fitting:
+            enough = chunk.enough_tokens(
+                streamed.experts - room,
+                chunk.token_seconds(model.tape, file.tensors(), options.isa, placement.threads),
+                options.streaming.bytes_per_second(file),
+            )
+            longest = max((length for length in fitting if length <= enough), default=batch)
+            plan = replace(plan, expert_bytes=room - fitting.get(longest, 0))
+            batch = longest
     options = replace(options, max_batch=batch)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
@@ -274,7 +282,7 @@ def start_engine(
         nodes=nodes if placement.pinned else None,
         uneven=placement.uneven,
         context=plan.context,
-        max_batch=min(options.max_batch or MAX_BATCH, plan.context),
+        max_batch=min(options.max_batch or chunk.PLAIN, plan.context),
         kv_tokens=plan.kv_tokens,
         kv_type=options.kv_type,
         isa=options.isa,

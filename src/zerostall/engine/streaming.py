@@ -167,6 +167,10 @@ class Streaming:
             options["faults"] = dict(self.faults)
         return options
 
+    def bytes_per_second(self, file: GgufFile) -> float:
+        """Of the drive, as it was probed; 0 if that is not known, or reading goes another way."""
+        return drive_settings(file.paths[0]).bytes_per_second if self.io == "auto" else 0.0
+
     def _drive(self, path: str) -> dict[str, Any]:
         """How to read: as asked, or as the drive likes best."""
         place = drive_place(path)

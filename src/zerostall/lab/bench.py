@@ -14,9 +14,10 @@ from typing import Any
 from zerostall import _core, gguf
 from zerostall.engine import budget
 from zerostall.engine.loader import Planned, plan_load
+from zerostall.engine.work import READ, Limits, Work, work_of
 from zerostall.errors import InvalidRequestError, StorageError
 from zerostall.lab import streamed_bench
-from zerostall.lab.limits import READ, Bounds, Limits, Work, buffer_bytes, measure_limits, work_of
+from zerostall.lab.limits import Bounds, buffer_bytes, measure_limits
 from zerostall.lab.machine import describe_machine
 from zerostall.lab.memory_cgroup import MemoryCgroupError, check_permitted
 from zerostall.lab.streamed_bench import Arena

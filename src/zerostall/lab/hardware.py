@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from zerostall import _core
 from zerostall.engine import budget, cpus
+from zerostall.engine.work import compute_unit
 from zerostall.errors import StorageError
-from zerostall.lab.limits import compute_unit, measure_limits
+from zerostall.lab.limits import measure_limits
 from zerostall.lab.machine import cpu_model
 
 if TYPE_CHECKING:

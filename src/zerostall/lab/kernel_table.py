@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from zerostall import _core
+from zerostall.engine.work import Limits
 from zerostall.errors import InvalidRequestError
-from zerostall.lab.limits import Limits, buffer_bytes, measure_limits
+from zerostall.lab.limits import buffer_bytes, measure_limits
 
 COLUMNS = 4096
 PREFILL_ROWS = 4096

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zerostall.engine.loader import MAX_BATCH, Loaded, Options, load
+from zerostall.engine.chunk import PLAIN
+from zerostall.engine.loader import Loaded, Options, load
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ZerostallError
 from zerostall.lab.memory_cgroup import Finished, run_contained
@@ -88,7 +89,7 @@ class Test:
             self.ram,
             self.kv_type,
             self.isa,
-            MAX_BATCH,
+            PLAIN,
             streaming=Streaming(
                 self.io,
                 self.policy,
@@ -126,7 +127,7 @@ class Ours:
             rng = np.random.default_rng(0)
             ids = rng.integers(0, self._loaded.scheduler.vocab_size, test.context, dtype=np.int32)
             self._ids = ids
-            self._measure(min(test.prompt, MAX_BATCH), min(test.tokens, WARM_UP_TOKENS))
+            self._measure(min(test.prompt, PLAIN), min(test.tokens, WARM_UP_TOKENS))
         return self._loaded
 
     def unload(self) -> None:
@@ -267,7 +268,7 @@ class LlamaCpp:
         test = self.test
         command = [str(self.program), "-m", str(self.model), "-p", str(prompt), "-n", str(tokens)]
         command += ["-d", str(depth), "-r", "1", "-t", str(test.threads)]
-        command += ["-b", str(MAX_BATCH), "-ub", str(MAX_BATCH)]
+        command += ["-b", str(PLAIN), "-ub", str(PLAIN)]
         kv_type = PEER_KV_TYPES.get(test.kv_type, test.kv_type)
         command += ["-ctk", kv_type, "-ctv", kv_type]
         command += ["-fa", "1"] if test.kv_type in PEER_KV_TYPES else []  # needed for such values
