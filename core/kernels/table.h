@@ -68,7 +68,7 @@ struct MatmulJob {
   uint8_t* scratch = nullptr;
 };
 
-inline constexpr size_t kMaxTokens = 1024;  // the most rows of one job
+inline constexpr size_t kMaxTokens = 4096;  // the most rows of one job
 // Two unpacked panel blocks, and float accumulators of 2 x 16 rows for the tokens of one pass.
 inline constexpr size_t kPassTokens = 128;
 inline constexpr size_t matmul_scratch_bytes(size_t tokens) {

@@ -65,8 +65,8 @@ class LLM(OpenModel):
         isa: instruction set to use ("scalar", "avx2", "avx_vnni", "avx512", "amx"); None: the
             best there is, or the environment's ZEROSTALL_ISA. All give the same bits, but for
             "bf16_dot", which computes BF16 weights faster with other roundings.
-        max_batch: most tokens computed in one step; None: 512, or 1024 where experts are streamed
-            and there is memory for it. Never changes the result.
+        max_batch: most tokens computed in one step; None: 512, or up to 4096 where experts are
+            streamed and there is memory for it. Never changes the result.
         pin: whether each thread stays on one core, the caller's during a step only; None: if
             the threads take every core, unless the environment's ZEROSTALL_PIN is 0 (never)
             or 1 (always).

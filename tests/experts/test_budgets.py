@@ -128,10 +128,10 @@ def test_a_longer_step_is_taken_where_its_scratch_is_small_beside_the_experts(mo
 
 
 def test_a_step_is_as_long_as_computing_needs_to_hide_reading():
-    # 10 GB at 2 GB/s take 5 s.
-    assert chunk.enough_tokens(10**10, 0.01, 2e9) == 512  # 5.12 s
-    assert chunk.enough_tokens(10**10, 0.005, 2e9) == 1024
-    assert chunk.enough_tokens(10**10, 0.003, 2e9) == 2048
+    # 10 GB at 2 GB/s take 5 s, and computing is to take twice as long.
+    assert chunk.enough_tokens(10**10, 0.02, 2e9) == 512  # 10.24 s
+    assert chunk.enough_tokens(10**10, 0.01, 2e9) == 1024
+    assert chunk.enough_tokens(10**10, 0.006, 2e9) == 2048
     assert chunk.enough_tokens(10**10, 1e-6, 2e9) == chunk.LENGTHS[-1]
     assert chunk.enough_tokens(0, 0.01, 2e9) == 512
     assert chunk.enough_tokens(10**10, 0.01, 0.0) == chunk.UNMEASURED
@@ -150,7 +150,7 @@ def test_a_prompts_token_is_guessed_from_the_processors_peak(monkeypatch):
     work = work_of(tape, file.tensors(), 512, 0)
     found = chunk.token_seconds(tape, file.tensors(), "scalar", 3)
     assert found == pytest.approx(2 * (work.int8 / 4e9 + work.float32 / 1e9) / 512)
-    assert asked == [("scalar", "int8", 3), ("scalar", "float32", 3)]
+    assert set(asked) == {("scalar", "int8", 3), ("scalar", "float32", 3)}
 
 
 def test_two_users_of_long_contexts_do_not_preempt_each_other_beside_streamed_experts():
