@@ -17,9 +17,10 @@ constexpr size_t kStop = std::numeric_limits<size_t>::max();
 
 }  // namespace
 
-Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node)
+Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed)
     : slot_bytes_(slot_bytes),
       shadow_(shadow),
+      backed_(backed),
       usable_(count),
       memory_(slot_bytes * count, "the memory for experts"),
       backing_(memory_.data(), memory_.size(), 2),
@@ -32,6 +33,7 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node)
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
+  if (!backed_) return;
   fill_to_ = std::min(kSlotsAhead * slot_bytes, fillable());
   filler_ = std::thread([this] { fill(); });
 }
@@ -48,13 +50,7 @@ uint32_t Shelf::take(ExpertId id) {
     free_.pop_back();
   } else if (fresh_ < fresh_end_) {
     slot = fresh_++;
-    const size_t end = fresh_ * slot_bytes_;
-    const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, fillable());
-    if (ahead > fill_to_.load(std::memory_order_relaxed)) {
-      fill_to_.store(ahead, std::memory_order_relaxed);
-      fill_to_.notify_one();
-    }
-    backing_.fill(0, std::min(end, fillable()));
+    if (backed_) back(fresh_ * slot_bytes_);
   }
   if (slot == kNone) return kNone;
   owner_[slot] = id;
@@ -62,10 +58,20 @@ uint32_t Shelf::take(ExpertId id) {
   return slot;
 }
 
+// Slots before `end` get their memory now, and those that are next meanwhile.
+void Shelf::back(size_t end) {
+  const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, fillable());
+  if (ahead > fill_to_.load(std::memory_order_relaxed)) {
+    fill_to_.store(ahead, std::memory_order_relaxed);
+    fill_to_.notify_one();
+  }
+  backing_.fill(0, std::min(end, fillable()));
+}
+
 Shelf::~Shelf() {
   fill_to_.store(kStop);
   fill_to_.notify_one();
-  filler_.join();
+  if (filler_.joinable()) filler_.join();
 }
 
 void Shelf::fill() {
@@ -101,6 +107,7 @@ void Shelf::hold(uint32_t slot) {
 }
 
 size_t Shelf::unbacked() const {
+  if (!backed_) return free() * slot_bytes_;
   const size_t filled = backing_.filled();
   const auto without = [&](uint32_t slot) {
     return memory_of_[slot] == Memory::TakenBack ||

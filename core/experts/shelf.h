@@ -18,8 +18,9 @@ class Shelf {
   static constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
   // `shadow` of the slots are kept for reads under way: at most count - shadow are resident.
-  // Pages come from NUMA node `node`, if it is not negative.
-  Shelf(size_t slot_bytes, size_t count, size_t shadow, int node);
+  // Pages come from NUMA node `node`, if it is not negative. Not `backed`: what the slots hold is
+  // elsewhere, and gone as soon as they are free.
+  Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed);
   ~Shelf();
 
   size_t slot_bytes() const { return slot_bytes_; }
@@ -68,6 +69,7 @@ class Shelf {
   static constexpr float kBusy = std::numeric_limits<float>::infinity();
 
   size_t slot_bytes_, shadow_;
+  bool backed_;
   size_t usable_;         // not retired
   size_t residents_ = 0;  // settled or held
   AlignedBuffer memory_;
@@ -82,6 +84,7 @@ class Shelf {
   uint32_t fresh_ = 0, fresh_end_;
 
   size_t fillable() const;
+  void back(size_t end);
   // Pages come from the system at a few GB/s at best, so a thread of its own stays some slots
   // ahead of take(); it sleeps when it is.
   void fill();

@@ -130,7 +130,10 @@ Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
   const double share = all > least ? std::min(1.0, double(beyond) / (all - least)) : 1;
   for (const SizeClass& c : classes) {
     const size_t slots = c.slots_in(c.least() + static_cast<size_t>(share * (c.all() - c.least())));
-    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node, c.low);
+    // Where the file is mapped, records are used where they lie.
+    const bool backed = c.staging > 0 || !queue_->reader().mapping(0);
+    sizes_.emplace_back(c.slot_bytes, slots, c.shadow(slots), c.staging, options.node, c.low,
+                        backed);
   }
   finished_.resize(64);
   scores_.restore(options.profile);
@@ -142,8 +145,8 @@ Store::~Store() {
 }
 
 Store::Size::Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging_each, int node,
-                  bool of_low)
-    : shelf(slot_bytes, slots, shadow, node), low(of_low), staging_bytes(staging_each) {
+                  bool of_low, bool backed)
+    : shelf(slot_bytes, slots, shadow, node, backed), low(of_low), staging_bytes(staging_each) {
   if (staging_each == 0) return;
   staging = AlignedBuffer(shadow * staging_each, "experts being read");
   // Beside the slots, where the threads that read fill it and those that pack find it.
@@ -273,12 +276,18 @@ size_t Store::collect(std::span<Arrival> arrivals, std::chrono::microseconds tim
   return count;
 }
 
+// Where an expert that has a slot is.
+uint8_t* Store::memory_of(ExpertId id) {
+  const Layer& layer = layers_[layer_of(id)];
+  if (!in_place(layer)) return size_of(id).shelf.at(experts_[id].slot);
+  return const_cast<uint8_t*>(queue_->reader().mapping(layer.file)) + record_at(id);
+}
+
 Store::Arrival Store::arrival(ExpertId id) {
   const Expert& expert = experts_[id];
   const Layer& layer = layers_[layer_of(id)];
   Size& size = size_of(id);
-  Arrival arrival{
-      static_cast<uint32_t>(id - first_[layer_of(id)]), size.shelf.at(expert.slot), {}, is_low(id)};
+  Arrival arrival{static_cast<uint32_t>(id - first_[layer_of(id)]), memory_of(id), {}, is_low(id)};
   if (expert.state != State::Raw) return arrival;
   const uint8_t* staging = size.staging.data() + expert.staging * size.staging_bytes;
   for (size_t p = 0; p < Layer::kParts; ++p) {

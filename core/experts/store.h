@@ -127,7 +127,8 @@ class Store {
   };
   // Experts of one size.
   struct Size {
-    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node, bool low);
+    Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node, bool low,
+         bool backed);
     Shelf shelf;
     bool low;              // of low copies
     size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
@@ -157,6 +158,15 @@ class Store {
   bool outdone(ExpertId id) const;
   void drop_low_copy(ExpertId id);
 
+  bool in_place(const Layer& layer) const {
+    return layer.record && queue_->reader().mapping(layer.file);
+  }
+  // In its file.
+  uint64_t record_at(ExpertId id) const {
+    const Layer& layer = layers_[layer_of(id)];
+    return layer.offset + (id - first_[layer_of(id)]) * layer.slot_bytes;
+  }
+  uint8_t* memory_of(ExpertId id);
   static size_t staged_at(const Layer& layer, size_t part);
   Arrival arrival(ExpertId id);
   void make_resident(ExpertId id);

@@ -62,9 +62,10 @@ io::Record Store::read_of(ExpertId id, size_t p) {
   read.speculative = expert.predicted;
   if (layer.record) {
     read.file = layer.file;
-    read.offset = layer.offset + number * layer.slot_bytes;
+    read.offset = record_at(id);
     read.bytes = read.needed = layer.slot_bytes;
-    read.out = size.shelf.at(expert.slot);
+    read.primary = in_place(layer);
+    read.out = read.primary ? nullptr : size.shelf.at(expert.slot);
     return read;
   }
   const Part& part = layer.parts[p];
@@ -124,8 +125,7 @@ void Store::take_finished(std::chrono::microseconds timeout) {
     const Layer& layer = layers_[layer_of(id)];
     if (layer.record && !expert.failed) {
       const auto number = static_cast<uint32_t>(id - first_[layer_of(id)]);
-      const std::string fault =
-          fault_of(size_of(id).shelf.at(expert.slot), layer, number, options_.check_records);
+      const std::string fault = fault_of(memory_of(id), layer, number, options_.check_records);
       expert.failed = !fault.empty();
       if (expert.failed && of_mirror(finished, fault)) continue;
       if (expert.failed && expert.demanded && !failure) failure = damaged(id, fault);
@@ -156,10 +156,9 @@ bool Store::of_mirror(const io::Finished& finished, const std::string& fault) {
 }
 
 std::string Store::record_name(ExpertId id) const {
-  const Layer& layer = layers_[layer_of(id)];
   const size_t number = id - first_[layer_of(id)];
   return std::string(is_low(id) ? "low copy" : "record") + " of expert " + std::to_string(number) +
-         " at byte " + std::to_string(layer.offset + number * layer.slot_bytes);
+         " at byte " + std::to_string(record_at(id));
 }
 
 Error Store::damaged(ExpertId id, const std::string& fault) const {
@@ -209,6 +208,8 @@ void Store::drop(ExpertId id) {
   Expert& expert = experts_[id];
   Size& size = size_of(id);
   size.shelf.give_back(expert.slot);
+  const Layer& layer = layers_[layer_of(id)];
+  if (in_place(layer)) queue_->reader().release(layer.file, record_at(id), layer.slot_bytes);
   if (expert.staging != Shelf::kNone) size.free_staging.push_back(expert.staging);
   const uint8_t rank = expert.rank;
   expert = Expert();

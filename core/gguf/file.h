@@ -18,6 +18,14 @@
 
 namespace zs::gguf {
 
+// Looks after a mapping whose file may become shorter, as long as it exists.
+struct Watch {
+  virtual ~Watch() = default;
+  // The first byte that could not be read since the last call, if any: from there on zeros were
+  // read. Only while nobody uses the mapping.
+  virtual std::optional<uint64_t> take_lost() = 0;
+};
+
 // A whole file in memory, kept alive by its owner. File takes the function that maps one, so
 // that this layer holds no platform code (io/ does).
 struct FileBytes {
@@ -25,6 +33,7 @@ struct FileBytes {
   std::shared_ptr<const void> owner;
   // Copies bytes of the file as it is now: 0, or why not (errno). Any thread.
   std::function<int(uint64_t offset, std::span<uint8_t> out)> read;
+  std::function<std::unique_ptr<Watch>()> watch;
 };
 using MapFile = std::function<FileBytes(const std::string& path)>;
 
@@ -79,6 +88,14 @@ class File {
   // instead where the file has become shorter. Any thread.
   int read(const TensorInfo& tensor, uint64_t begin, std::span<uint8_t> out) const {
     return shards_[static_cast<size_t>(tensor.shard)].read(tensor.offset + begin, out);
+  }
+
+  // One for each path. Without them a file that becomes shorter ends the process when what is
+  // missing is touched.
+  std::vector<std::unique_ptr<Watch>> watch() const {
+    std::vector<std::unique_ptr<Watch>> watches;
+    for (const FileBytes& shard : shards_) watches.push_back(shard.watch());
+    return watches;
   }
 
   // Version of the layout of a converted file, 0 for any other; what it holds packed, and the

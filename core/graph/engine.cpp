@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "graph/identity.h"
+#include "io/loss_watch.h"
 #include "kernels/select.h"
 #include "kv/state_file.h"
 
@@ -53,7 +54,8 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
                const std::function<void(size_t, size_t)>& progress)
     : program_(std::move(file), std::move(tape), options),
       kernels_(&kernels_for(options.isa)),
-      pool_(options.threads, options.cpus) {
+      pool_(options.threads, options.cpus),
+      watches_(program_.file().watch()) {
   const size_t count = program_.ops().size();
   activations_ = AlignedBuffer(program_.buffers().bytes, "activations");
   for (const size_t offset : program_.buffers().offsets) {
@@ -85,6 +87,13 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
                           experts_ ? &experts_->queue() : nullptr, progress);
   if (options.experts.check_records) program_.weights().check_records(pool_);
   if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
+  check_files();
+}
+
+// Throws Storage if a file that is used where it is mapped lost something.
+void Engine::check_files() {
+  io::check_lost(watches_, program_.file().paths());
+  if (experts_) experts_->queue().reader().check_mapping();
 }
 
 std::map<int, size_t> Engine::node_bytes() const {
@@ -171,7 +180,13 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.states = states_.get();
   if (states_) states_->begin(tokens.size());
   step.interrupted = interrupted;
-  if (!execute(step)) {
+  const bool done = execute(step);
+  try {
+    check_files();
+  } catch (...) {
+    step.failure = std::current_exception();  // whatever else came of it
+  }
+  if (!done || step.failure) {
     for (const Run& run : batch) kv_->sequences().truncate(run.sequence, run.first_position);
     if (experts_) experts_->reset();
     if (step.failure) std::rethrow_exception(step.failure);

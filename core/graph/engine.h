@@ -69,13 +69,15 @@ class Engine {
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
              std::span<const int32_t> rows, std::span<const int32_t> hidden) const;
   bool execute(Step& step);
+  void check_files();
   uint64_t identity();
 
   Program program_;
   const kernels::Table* kernels_;
   ThreadPool pool_;
-  std::unique_ptr<experts::Store> experts_;  // nullptr: all are loaded
-  std::unique_ptr<experts::States> states_;  // nullptr: not recorded
+  std::vector<std::unique_ptr<gguf::Watch>> watches_;  // of the files
+  std::unique_ptr<experts::Store> experts_;            // nullptr: all are loaded
+  std::unique_ptr<experts::States> states_;            // nullptr: not recorded
   std::unique_ptr<kv::KvCache> kv_;
   std::optional<uint64_t> identity_;  // once it was asked for
   AlignedBuffer activations_, scratch_, logits_;

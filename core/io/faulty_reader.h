@@ -37,6 +37,11 @@ class FaultyReader final : public Reader {
   bool direct() const override { return reader_->direct(); }
   void submit(std::span<const Read> reads) override;
   size_t reap(std::span<ReadResult> results, std::chrono::microseconds timeout) override;
+  const uint8_t* mapping(uint32_t file) const override { return reader_->mapping(file); }
+  void release(uint32_t file, uint64_t offset, size_t bytes) override {
+    reader_->release(file, offset, bytes);
+  }
+  void check_mapping() override { reader_->check_mapping(); }
   CacheCounters cache_counters() const override { return reader_->cache_counters(); }
 
  private:

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "io/loss_watch.h"
 #include "io/mapping.h"
 #include "io/read_threads.h"
 #include "io/reader.h"
@@ -27,13 +28,18 @@ class MappedReader final : public Reader {
     return threads_.reap(results, timeout);
   }
   bool ready() const override { return threads_.ready(); }
+  const uint8_t* mapping(uint32_t file) const override { return mappings_[file]->bytes().data(); }
+  void release(uint32_t file, uint64_t offset, size_t bytes) override;
+  void check_mapping() override;
   CacheCounters cache_counters() const override { return {prefetched_bytes_, released_bytes_}; }
 
  private:
   int read(const Read& read);
 
   SourceFiles files_;
+  std::vector<std::string> paths_;
   std::vector<std::shared_ptr<const Mapping>> mappings_;
+  std::vector<std::unique_ptr<gguf::Watch>> watches_;
   std::atomic<uint64_t> prefetched_bytes_{0}, released_bytes_{0};
   ReadThreads threads_;  // last: ends before what it uses
 };

@@ -56,6 +56,12 @@ Mapping::~Mapping() {
   close(file_);
 }
 
+// Where that fails, what was there stays.
+void Mapping::map_again() const {
+  void* address = const_cast<uint8_t*>(bytes_.data());
+  mmap(address, bytes_.size(), PROT_READ, MAP_SHARED | MAP_FIXED, file_, 0);
+}
+
 int Mapping::read(uint64_t offset, std::span<uint8_t> out) const {
   while (!out.empty()) {
     const ssize_t got = pread(file_, out.data(), out.size(), static_cast<off_t>(offset));

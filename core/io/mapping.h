@@ -23,6 +23,8 @@ class Mapping {
   // and not the end of the process. Returns 0 when all are there, else errno, or kEndOfFile. Any
   // thread.
   int read(uint64_t offset, std::span<uint8_t> out) const;
+  // At the same place, with what the file has now. Only while nobody uses it.
+  void map_again() const;
 
  private:
   Mapping(int file, std::span<const uint8_t> bytes) : file_(file), bytes_(bytes) {}

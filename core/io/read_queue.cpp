@@ -111,7 +111,7 @@ void ReadQueue::send(uint32_t number) {
   mirrors_.begin(piece.copy, piece.bytes, counted_);
   batch_.push_back({number, static_cast<uint32_t>(piece.copy * files_ + record.file),
                     record.offset + piece.begin, piece.bytes, piece.needed,
-                    record.out + piece.begin});
+                    record.out ? record.out + piece.begin : nullptr});
 }
 
 void ReadQueue::start_speculation() {

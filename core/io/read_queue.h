@@ -33,12 +33,14 @@ struct QueueOptions {
 };
 
 struct Record {
-  uint32_t tag = 0;        // names the record until it has been collected
-  uint32_t file = 0;       // index into the paths
-  uint64_t offset = 0;     // this, `bytes` and `out` are multiples of kReadAlign
-  size_t bytes = 0;        // room at `out`
-  size_t needed = 0;       // 1..bytes; what follows may be left out or lie behind the file's end
-  uint8_t* out = nullptr;  // lives until the record is collected, or the queue is gone
+  uint32_t tag = 0;     // names the record until it has been collected
+  uint32_t file = 0;    // index into the paths
+  uint64_t offset = 0;  // this, `bytes` and `out` are multiples of kReadAlign
+  size_t bytes = 0;     // room at `out`
+  size_t needed = 0;    // 1..bytes; what follows may be left out or lie behind the file's end
+  // Lives until the record is collected, or the queue is gone. nullptr: it stays where the reader
+  // maps the file.
+  uint8_t* out = nullptr;
   bool speculative = false;
   bool primary = false;  // never from a mirror
 };

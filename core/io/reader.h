@@ -21,12 +21,12 @@ inline constexpr int kEndOfFile = ENODATA;
 using Clock = std::chrono::steady_clock;
 
 struct Read {
-  uint32_t tag = 0;     // comes back with the result
-  uint32_t file = 0;    // index into the paths that the reader was opened on
-  uint64_t offset = 0;  // in the file
-  size_t bytes = 0;     // room at `out`
-  size_t needed = 0;    // 1..bytes: fewer are an error; what follows may be missing
-  uint8_t* out = nullptr;
+  uint32_t tag = 0;        // comes back with the result
+  uint32_t file = 0;       // index into the paths that the reader was opened on
+  uint64_t offset = 0;     // in the file
+  size_t bytes = 0;        // room at `out`
+  size_t needed = 0;       // 1..bytes: fewer are an error; what follows may be missing
+  uint8_t* out = nullptr;  // nullptr: they stay where the file is mapped
 };
 
 struct ReadResult {
@@ -57,6 +57,14 @@ class Reader {
 
   // Whether reap() may have something to give, as far as can be told at next to no cost.
   virtual bool ready() const { return true; }
+
+  // Where a file is mapped, for reads without `out`; nullptr: this back end has no mapping.
+  virtual const uint8_t* mapping(uint32_t) const { return nullptr; }
+  // Bytes of a mapping, in whole pages, that are not needed any more.
+  virtual void release(uint32_t /*file*/, uint64_t /*offset*/, size_t /*bytes*/) {}
+
+  // Throws Storage if bytes of a mapping that were there are gone. Between steps.
+  virtual void check_mapping() {}
 
   virtual CacheCounters cache_counters() const { return {}; }
 

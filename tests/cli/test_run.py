@@ -91,6 +91,9 @@ def test_stats_of_streamed_experts_tell_what_a_token_took():
         "a token 4.00 ms (3.00 computing, 1.00 stalled), 2 MiB read | "
         "29 experts in 30 slots, 7 evicted, 3 MiB given back to the system"
     )
+    counts |= {"prefetched_bytes": 9 << 20, "released_bytes": 5 << 20}
+    mapped = describe(Timings(1.0, 11, 30.0, 10, 50.0, StreamTimings(**counts))).splitlines()
+    assert mapped[2] == f"{lines[2]} | page cache: 9 MiB asked for ahead, 5 MiB given back"
 
 
 def test_the_size_of_the_cache_is_an_option(reference):

@@ -22,6 +22,8 @@ SUMMED += (
     "bytes_read",
     "low_bytes",
     "bytes_wasted",
+    "prefetched_bytes",
+    "released_bytes",
     "stall_ns",
     "read_ns",
 )

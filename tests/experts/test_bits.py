@@ -97,12 +97,15 @@ def test_every_back_end_policy_budget_and_speculation_together_change_no_bit(
 
 @pytest.mark.parametrize("io", BACK_ENDS)
 def test_the_page_cache_is_told_of_what_goes_through_it(converted: Model, io: str) -> None:
-    engine = converted.engine(bytes=converted.least, io=io, direct=True)
+    engine = converted.engine(bytes=converted.least, io=io, direct=True, speculate=False)
     logits(engine, converted.ids(12), 3)
     stats = check_counters(engine)
     if io == "mmap":
-        # All that is read, the weights at load too.
-        assert stats["prefetched_bytes"] == stats["released_bytes"] > stats["bytes_read"] > 0
+        # All that is read, the weights at load too. Experts stay there as long as they have a slot.
+        assert stats["prefetched_bytes"] > stats["bytes_read"] > 0
+        sizes = [size for _, _, size in engine.expert_layers]
+        kept = stats["prefetched_bytes"] - stats["released_bytes"]
+        assert min(sizes) <= kept / stats["resident"] <= max(sizes)
     elif engine.stream_reader["direct"]:
         assert stats["prefetched_bytes"] == stats["released_bytes"] == 0
     through = converted.engine(bytes=converted.least, io="pread", direct=False)

@@ -208,6 +208,10 @@ def describe_streaming(timings: Timings, s: StreamTimings) -> str:
 
     # The first predicted token comes from the prompt's logits.
     tokens = max(1, timings.prompt_tokens + timings.predicted_tokens - 1)
+    cached = ""
+    if s.prefetched_bytes or s.released_bytes:
+        ahead, back = show_bytes(s.prefetched_bytes), show_bytes(s.released_bytes)
+        cached = f" | page cache: {ahead} asked for ahead, {back} given back"
     low = f" ({s.low_used} computed with low copies)" if s.low_used else ""
     return (
         f"experts {s.demanded} demanded, {100 * s.hit_rate:.1f}% in memory, "
@@ -221,6 +225,7 @@ def describe_streaming(timings: Timings, s: StreamTimings) -> str:
         f"{show_bytes(s.bytes_read // tokens)} read | "
         f"{s.resident} experts in {s.slots} slots, {s.evictions} evicted"
         + (f", {show_bytes(s.given)} given back to the system" if s.given else "")
+        + cached
     )
 
 

@@ -53,6 +53,8 @@ class StreamTimings:
         bytes_read: by experts, low copies among them.
         low_bytes: of those, by low copies.
         bytes_wasted: by useless reads.
+        prefetched_bytes, released_bytes: asked of the page cache ahead of their use, and given back
+            to it, where reading goes through it.
         stall_ms: the workers had nothing to do but wait for bytes.
         compute_ms: the rest of the time that steps took.
         read_ms: at least one read was under way.
@@ -75,6 +77,8 @@ class StreamTimings:
     bytes_read: int
     low_bytes: int
     bytes_wasted: int
+    prefetched_bytes: int
+    released_bytes: int
     stall_ms: float
     compute_ms: float
     read_ms: float

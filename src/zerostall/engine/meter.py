@@ -26,6 +26,8 @@ _OTHERS = (
     "bytes_read",
     "low_bytes",
     "bytes_wasted",
+    "prefetched_bytes",
+    "released_bytes",
 )
 _COMPUTE = "compute_ns"  # of the ledger, not of the core
 _TIMES = ("stall_ns", _COMPUTE, "read_ns")

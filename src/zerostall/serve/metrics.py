@@ -50,6 +50,8 @@ EXPERTS = (
     ("expert_read_bytes", "bytes_read", "Bytes of experts read, low copies among them."),
     ("expert_low_read_bytes", "low_bytes", "Bytes of low copies read."),
     ("expert_wasted_bytes", "bytes_wasted", "Bytes of reads that proved useless."),
+    ("expert_prefetched_bytes", "prefetched_bytes", "Bytes asked of the page cache ahead of use."),
+    ("expert_released_bytes", "released_bytes", "Bytes given back to the page cache."),
     ("expert_stall_seconds", "stall_ms", "Time that all threads waited for bytes."),
     ("expert_read_seconds", "read_ms", "Time in which at least one read was under way."),
     ("major_faults", "major_faults", "Pages of the process that had to be read back."),
