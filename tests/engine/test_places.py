@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from tests.engine.fake_engine import PAGE, FakeEngine
-from tests.engine.running import Greedy, answer
+from tests.engine.running import Greedy, answer, idle
+from tests.tasks import eventually
 from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.session import Session
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
@@ -113,3 +114,45 @@ def test_no_memory_is_taken_from_a_session_that_is_being_saved(engine, scheduler
         worker.join()
     assert (tmp_path / "state").read_text() == str([1] * 100)
     assert truncated.is_set()
+
+
+def test_what_is_closed_while_another_is_saved_is_free_when_it_is_and_the_engine_idles(
+    engine, scheduler, tmp_path
+):
+    save = engine.save_state
+    with Session(scheduler) as kept, Session(scheduler) as dropped:
+        answer(kept, [1] * 60, 1)
+        answer(dropped, [2] * 60, 1)
+        idle(scheduler)
+
+        def saving(*args):
+            dropped.close()  # which does not wait for the lock
+            save(*args)
+            assert len(engine.sequences) == 2
+
+        engine.save_state = saving
+        scheduler.save(kept.place, tmp_path / "state")
+        assert list(engine.sequences.values()) == [[1] * 60]
+
+
+def test_what_is_closed_while_the_engine_becomes_idle_is_free_without_another_step():
+    class Emptied(FakeEngine):
+        """Closes a session when it is asked for room, which is under the scheduler's lock."""
+
+        leaving: Session | None = None
+
+        @property
+        def free_tokens(self):
+            if self.leaving is not None and not scheduler._tasks:
+                self.leaving.close()
+            return super().free_tokens
+
+    engine = Emptied()
+    scheduler = Scheduler(engine)
+    with Session(scheduler) as first, Session(scheduler) as other:
+        answer(first, [1] * 60, 1)
+        idle(scheduler)
+        engine.leaving = first
+        answer(other, [2] * 60, 1)
+        idle(scheduler)
+        assert eventually(lambda: list(engine.sequences.values()) == [[2] * 60])

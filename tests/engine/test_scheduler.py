@@ -312,5 +312,4 @@ def test_whatever_comes_and_goes_everybody_gets_what_is_theirs(seed, capacity, u
     answers = crowd.wait()
     assert {name: answers[name] for name in wanted} == wanted
     idle(scheduler)
-    scheduler.release(Session(scheduler).place)
-    assert engine.sequences == {}
+    assert eventually(lambda: engine.sequences == {})

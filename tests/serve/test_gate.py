@@ -1,4 +1,4 @@
-"""The queue: first come, first served, and bounded."""
+"""The queue of one client: first come, first served, and bounded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from zerostall.serve.faults import ApiError
 from zerostall.serve.gate import Gate
 
 
+def enter(gate, start=lambda: None, priority=0):
+    return gate.enter("one", start, pytest.fail, priority)
+
+
 def test_tickets_start_in_order_as_places_become_free():
     gate, started = Gate(parallel=2, queue=3), []
-    tickets = [gate.enter(lambda i=i: started.append(i)) for i in range(5)]
+    tickets = [enter(gate, lambda i=i: started.append(i)) for i in range(5)]
     assert (started, gate.running, gate.waiting) == ([0, 1], 2, 3)
     tickets[2].leave()  # gave up while it waited
     tickets[1].leave()
@@ -26,7 +30,8 @@ def test_the_most_urgent_starts_first_and_of_equals_who_came_first():
     gate, started = Gate(parallel=1, queue=9), []
     priorities = [0, 0, 5, -1, 0, -1]
     tickets = [
-        gate.enter(lambda i=i: started.append(i), priority) for i, priority in enumerate(priorities)
+        enter(gate, lambda i=i: started.append(i), priority)
+        for i, priority in enumerate(priorities)
     ]
     for i in (0, 3, 5, 1, 4, 2):
         tickets[i].leave()
@@ -35,10 +40,10 @@ def test_the_most_urgent_starts_first_and_of_equals_who_came_first():
 
 def test_a_full_queue_is_a_429_that_says_when_to_come_back():
     gate = Gate(parallel=1, queue=1)
-    gate.enter(lambda: None)
-    gate.enter(lambda: None)
+    enter(gate)
+    enter(gate)
     with pytest.raises(ApiError, match="1 requests run and 1 wait") as caught:
-        gate.enter(lambda: None)
+        enter(gate)
     assert caught.value.status == 429
     assert caught.value.headers == {"Retry-After": "1"}
     assert gate.waiting == 1
@@ -47,7 +52,7 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back():
 def test_when_to_come_back_follows_from_the_queue_and_from_how_long_the_last_ones_took():
     now = 0.0
     gate = Gate(parallel=2, queue=3, clock=lambda: now)
-    tickets = [gate.enter(lambda: None) for _ in range(5)]
+    tickets = [enter(gate) for _ in range(5)]
     assert gate.retry_s() == 1
     now = 4.0  # none has ended: 4 s at least, and 4 turns on two places
     assert gate.retry_s() == 8
@@ -67,7 +72,7 @@ def test_the_last_32_that_ended_tell_how_long_it_takes():
     now = 0.0
     gate = Gate(parallel=1, queue=0, clock=lambda: now)
     for took in [50.0] * 5 + [2.0] * 32:
-        ticket = gate.enter(lambda: None)
+        ticket = enter(gate)
         now += took
         ticket.leave()
     assert gate.retry_s() == 2
@@ -75,17 +80,17 @@ def test_the_last_32_that_ended_tell_how_long_it_takes():
 
 def test_each_that_runs_has_a_slot_of_its_own_the_lowest_that_is_free():
     gate = Gate(parallel=3, queue=2)
-    first, second, third, fourth = (gate.enter(lambda: None) for _ in range(4))
+    first, second, third, fourth = (enter(gate) for _ in range(4))
     assert [ticket.slot for ticket in (first, second, third, fourth)] == [0, 1, 2, None]
     second.leave()
     assert fourth.slot == 1
     third.leave()
     first.leave()
-    assert gate.enter(lambda: None).slot == 0
+    assert enter(gate).slot == 0
 
 
 def test_without_a_queue_only_free_places_are_taken():
     gate = Gate(parallel=1, queue=0)
-    gate.enter(lambda: None)
+    enter(gate)
     with pytest.raises(ApiError):
-        gate.enter(lambda: None)
+        enter(gate)

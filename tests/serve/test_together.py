@@ -133,16 +133,16 @@ def test_who_waits_gets_the_next_place_that_becomes_free():
 
 def test_a_place_is_spare_if_it_is_free_and_nobody_waits():
     gate = Gate(parallel=2, queue=1)
-    first = gate.enter(lambda: None)
-    spare = gate.spare()
+    first = gate.enter("a", lambda: None, pytest.fail)
+    spare = gate.spare("a")
     assert (spare is not None, gate.running) == (True, 2)
-    assert gate.spare() is None
+    assert gate.spare("a") is None
     started = []
-    gate.enter(lambda: started.append(1))
+    gate.enter("b", lambda: started.append(1), pytest.fail)
     spare.leave()
     assert (started, gate.running) == ([1], 2)
     first.leave()
-    assert gate.spare() is not None
+    assert gate.spare("a") is not None
 
 
 @pytest.mark.parametrize("parallel", [1, 2])

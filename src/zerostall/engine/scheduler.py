@@ -11,7 +11,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,7 @@ class Scheduler:
         Raises:
             ClosedError: the engine was closed.
         """
-        with self._lock:
+        with self._locked():
             if self._closed:
                 raise ClosedError("this LLM was closed; make a new one")
             self._new.append(task)
@@ -106,7 +107,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """Look again at what can run: a task came, or a consumer is no longer behind."""
-        with self._lock:
+        with self._locked():
             start = not self._running and not self._closed
         if start:
             threading.Thread(target=self._loop, name="zs-engine").start()
@@ -114,7 +115,7 @@ class Scheduler:
     def stop(self, task: Task) -> None:
         """Let no further step begin for a task; a step under way for it alone ends at once."""
         task.stop()
-        with self._lock:
+        with self._locked():
             batch = self._batch
             if batch and self._engine is not None and all(part.task.stopped for part in batch):
                 self._engine.interrupt()
@@ -126,13 +127,27 @@ class Scheduler:
         """
         place.released = True
         self._released.append(place)
-        if self._lock.acquire(blocking=False):
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Free released places unless a step does; whoever has the lock will look again."""
+        while self._released and self._lock.acquire(blocking=False):
             try:
-                if not self._running:
-                    self._drop_stopped()
-                    self._free_released()
+                if self._running:
+                    return
+                self._drop_stopped()
+                self._free_released()
             finally:
                 self._lock.release()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """With the lock; then look for what was released meanwhile."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._sweep()
 
     def save(self, place: Place, path: Path) -> None:
         """Write what a place holds to a file.
@@ -141,7 +156,7 @@ class Scheduler:
             InvalidRequestError: it holds nothing, also because its memory was taken.
             StorageError: the file cannot be written; there is none then.
         """
-        with self._lock:
+        with self._locked():
             self._places.save(self.engine, place, path)
 
     def restore(self, path: Path) -> Place:
@@ -151,7 +166,7 @@ class Scheduler:
             StateFileError: the file is damaged, or of another model, version or kv_type.
             ContextLengthError, OutOfBudgetError, StorageError: it does not fit or cannot be read.
         """
-        with self._lock:
+        with self._locked():
             while True:
                 if not self._running:
                     self._drop_stopped()
@@ -180,14 +195,14 @@ class Scheduler:
         Returns:
             How much each streamed expert was wanted; nothing if none were streamed.
         """
-        with self._lock:
+        with self._locked():
             self._closed = True
             running = self._running
             if running and self._engine is not None:
                 self._engine.interrupt()
         if running:
             self._ended.wait()
-        with self._lock:
+        with self._locked():
             for task in [*self._tasks, *self._new]:
                 task.fail(ClosedError("this LLM was closed; make a new one"))
             self._tasks.clear()
@@ -201,7 +216,7 @@ class Scheduler:
 
     # --- the thread ---------------------------------------------------------------------------
     def _loop(self) -> None:
-        with self._lock:
+        with self._locked():
             if self._running:
                 return  # another was started at the same moment, and sees all there is
             self._running = True
@@ -211,7 +226,7 @@ class Scheduler:
                 self._step()
         except BaseException as error:
             # Nobody may wait for ever.
-            with self._lock:
+            with self._locked():
                 for task in [*self._tasks, *self._new]:
                     task.fail(error)
                 self._tasks.clear()
@@ -224,8 +239,7 @@ class Scheduler:
 
     def _next(self) -> bool:
         """Choose the next step; without one the thread ends."""
-        with self._lock:
-            self._batch = []
+        with self._locked():
             while self._new:
                 task = self._new.popleft()
                 self._count += 1
@@ -234,8 +248,7 @@ class Scheduler:
             self._drop_stopped()
             self._turned.notify_all()
             self._free_released()
-            if not self._closed:
-                self._batch = self._choose()
+            self._batch = [] if self._closed else self._choose()
             if not self._batch:
                 self._running = False
                 self._ended.set()
@@ -244,15 +257,12 @@ class Scheduler:
     def _choose(self) -> list[Part]:
         ready = [task for task in self._tasks if task.may_run()]
         ready.sort(key=lambda task: (task.priority, task.number))
-        suspects = [task for task in ready if task.alone]
-        if suspects:
-            ready = suspects[:1]
+        ready = [task for task in ready if task.alone][:1] or ready
         placed: list[Task] = []
         room = self.engine.free_tokens
         for task in ready:
             if not task.placed:
-                held = len(task.place.tokens)
-                if placed and len(task.tokens) - held + PAGE > room:
+                if placed and task.remaining + PAGE > room:
                     continue  # it would only take the memory of those that run
                 self._place(task)
             room -= task.remaining
@@ -357,7 +367,7 @@ class Scheduler:
 
     def _make_room(self, batch: list[Part], error: OutOfBudgetError) -> None:
         """Take the memory of one sequence: one that rests, or that of the least urgent task."""
-        with self._lock:  # nobody is to save what is just taken away
+        with self._locked():  # nobody is to save what is just taken away
             if not self._places.evict_resting(self.engine, self._busy()):
                 self._preempt(batch, error)
 
@@ -379,11 +389,7 @@ class Scheduler:
             first.fail(error)
 
     def _drop_stopped(self) -> None:
-        self._tasks = [
-            task
-            for task in self._tasks
-            if not (task.stopped or task.finished or task.place.released)
-        ]
+        self._tasks = [t for t in self._tasks if not (t.stopped or t.finished or t.place.released)]
 
     def _free_released(self) -> None:
         while self._released:
@@ -393,7 +399,5 @@ class Scheduler:
 
 
 def _common(a: list[int], b: list[int]) -> int:
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
+    unlike = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(unlike, min(len(a), len(b)))

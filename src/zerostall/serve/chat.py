@@ -14,12 +14,14 @@ from fastapi.responses import JSONResponse, Response
 from zerostall.engine.completion import TokenLogprob
 from zerostall.serve import conversation
 from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs, shown_progress
+from zerostall.serve.client import client_of
 from zerostall.serve.conversation import Prompt, room, switches
 from zerostall.serve.forms import after_thought
+from zerostall.serve.job import Item, Job
 from zerostall.serve.messages import ending
 from zerostall.serve.output import OutputParser
 from zerostall.serve.parts import Call, CallEnd, Part, Text
-from zerostall.serve.run import Item, Job, Run
+from zerostall.serve.run import Run
 from zerostall.serve.schema import ChatRequest, check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
@@ -40,9 +42,9 @@ def routes(service: Service) -> APIRouter:
         prompt = await asyncio.to_thread(_prompt, llm, body)
         jobs = await asyncio.to_thread(_jobs, llm, body, prompt)
         answer = ChatAnswer(service, body, prompt)
-        run = service.start(jobs)
+        run = service.start(jobs, client_of(request.scope))
         if body.stream:
-            return EventStream(run, answer.stream(run))
+            return EventStream(run, answer.stream(run), service.settings.keep_alive_s)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))
 
     return router

@@ -14,9 +14,11 @@ from fastapi.responses import JSONResponse, Response
 
 from zerostall.errors import ZerostallError
 from zerostall.serve.answers import TextLogprobs, Totals, joined, shown_logprobs, shown_progress
+from zerostall.serve.client import client_of
 from zerostall.serve.conversation import room
 from zerostall.serve.faults import to_api_error
-from zerostall.serve.run import Item, Job, Run
+from zerostall.serve.job import Item, Job
+from zerostall.serve.run import Run
 from zerostall.serve.schema import COMPLETION_TOKENS, CompletionRequest, check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
@@ -38,9 +40,9 @@ def routes(service: Service) -> APIRouter:
         body.check()
         jobs = await asyncio.to_thread(_jobs, llm, body)
         answer = Answer(service, body, jobs)
-        run = service.start(jobs)
+        run = service.start(jobs, client_of(request.scope))
         if body.stream:
-            return EventStream(run, answer.stream(run))
+            return EventStream(run, answer.stream(run), service.settings.keep_alive_s)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))
 
     return router

@@ -16,10 +16,12 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 from zerostall.engine.embedding import Vector, normalized
 from zerostall.errors import ZerostallError
+from zerostall.serve.client import client_of
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.gate import Gate
+from zerostall.serve.job import Job, Seat
 from zerostall.serve.metrics import Metrics
-from zerostall.serve.run import Job, Run, Seat
+from zerostall.serve.run import Run
 from zerostall.serve.service import Service
 from zerostall.serve.sse import unless_gone
 
@@ -69,9 +71,8 @@ def routes(service: Service) -> APIRouter:
             prompts = await asyncio.to_thread(llm.encode_texts, body.input)
         except ZerostallError as error:
             raise to_api_error(error, "input") from error
-        run = service.track(
-            EmbeddingRun(llm, prompts, service.settings.pooling, *service.running())
-        )
+        running = service.running(client_of(request.scope))
+        run = service.track(EmbeddingRun(llm, prompts, service.settings.pooling, *running))
         await unless_gone(request, run, run.whole(service.settings.keep_alive_s))
         # Thousands of vectors as text take seconds, for which other requests need not wait.
         content = await asyncio.to_thread(_answer, service.name, body, prompts, run.vectors)
@@ -97,11 +98,12 @@ class EmbeddingRun(Run):
         pool: Executor,
         metrics: Metrics,
         timeout_s: float,
+        client: str,
     ) -> None:
         self.vectors: list[Vector] = []
         self._prompts = prompts
         self._embedder = llm.embedder(pooling)
-        super().__init__(llm, (), gate, pool, metrics, timeout_s)
+        super().__init__(llm, (), gate, pool, metrics, timeout_s, client)
 
     async def whole(self, silence_s: float) -> None:
         """Wait until `vectors` has all, count and log it; errors as of items()."""

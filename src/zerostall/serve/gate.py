@@ -1,11 +1,21 @@
-"""Who runs now and who waits: a bounded queue, the most urgent first, then who came first."""
+"""Who runs now and who waits: a bounded queue in which clients take turns.
+
+Of those that wait the most urgent (of the lowest priority) go first; of equals one of the client
+that has the fewest running; of several such clients, that which has waited longest since it began
+to wait or last had its turn; of one client, who came first. So while a client waits and has none
+running, no other has two turns of its priority, however much it sends and however many come.
+
+When the queue is full, one more is let in if another client has at least two more waiting: the
+last of the client that has most is refused instead. So whoever is refused, no other client has more
+waiting than theirs, the refused one counted.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from bisect import insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 
@@ -19,13 +29,23 @@ class Ticket:
     """A place in the queue, then among those that run.
 
     Attributes:
+        client: whose it is.
         slot: number of the place among those that run; None while it waits.
         begun: when it got it.
     """
 
-    def __init__(self, gate: Gate, start: Callable[[], None], priority: int) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        client: str,
+        start: Callable[[], None],
+        refuse: Callable[[ApiError], None],
+        priority: int,
+    ) -> None:
         self._gate = gate
+        self.client = client
         self.start = start
+        self.refuse = refuse
         self.priority = priority
         self.slot: int | None = None
         self.begun = 0.0
@@ -49,11 +69,13 @@ class Gate:
     ) -> None:
         self.parallel = parallel
         self._queue = queue
+        self._waiting = 0
         self._clock = clock
         self._free = list(range(parallel))  # a heap of slots
         self._took: deque[float] = deque(maxlen=RECENT)  # seconds, by those that ended last
         self._running: set[Ticket] = set()
-        self._waiting: list[Ticket] = []  # in the order of their turns
+        # Of each client that has any, in its own order; clients in the order of their turns.
+        self._lines: dict[str, list[Ticket]] = {}
 
     @property
     def running(self) -> int:
@@ -62,42 +84,65 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """Tickets that wait."""
-        return len(self._waiting)
+        """Tickets that wait; any thread may ask."""
+        return self._waiting
 
-    def enter(self, start: Callable[[], None], priority: int = 0) -> Ticket:
-        """Take a place; `start` is called when its turn comes, perhaps at once.
+    def enter(
+        self,
+        client: str,
+        start: Callable[[], None],
+        refuse: Callable[[ApiError], None],
+        priority: int = 0,
+    ) -> Ticket:
+        """Take a place for a client.
 
-        Those of a lower priority go before those of a higher one.
+        Args:
+            client: who asks.
+            start: called when its turn comes, perhaps at once.
+            refuse: called instead if it gives way to another client in the queue, which it has
+                left then.
+            priority: a lower one goes first.
 
         Raises:
-            ApiError: 429, the queue is full.
+            ApiError: 429, the queue is full, and no other client has more of it.
         """
         if self.running >= self.parallel and self.waiting >= self._queue:
-            raise ApiError(
-                429,
-                f"{self.running} requests run and {self.waiting} wait: try again later",
-                code="queue_full",
-                headers={"Retry-After": str(self.retry_s())},
-            )
-        ticket = Ticket(self, start, priority)
-        insort(self._waiting, ticket, key=lambda waiting: waiting.priority)
+            self._make_room(client)
+        ticket = Ticket(self, client, start, refuse, priority)
+        insort(self._lines.setdefault(client, []), ticket, key=lambda other: other.priority)
+        self._waiting += 1
         self._admit()
         return ticket
 
+    def _make_room(self, client: str) -> None:
+        """Refuse the last of the client that has most waiting, or who comes if that is its own."""
+        longest = max(self._lines.values(), key=len, default=[])
+        full = f"{self.running} requests run and {self.waiting} wait"
+        headers = {"Retry-After": str(self.retry_s())}
+        if len(longest) < len(self._lines.get(client, ())) + 2:
+            told = f"{full}: try again later"
+            raise ApiError(429, told, code="queue_full", headers=headers)
+        told = f"{full}, {len(longest)} of them yours, and another client came: try again later"
+        last = longest[-1]
+        self._take_out(last)
+        last.refuse(ApiError(429, told, code="queue_full", headers=headers))
+
     def retry_s(self) -> int:
-        """In how many seconds one more would have its turn, by how long the last ones took."""
+        """In how many seconds a refused one would have its turn, by how long the last ones took.
+
+        No client has more waiting than that of a refused one, so all that wait would be before it.
+        """
         now = self._clock()
         # As long as none has ended, those that run have at least taken so long.
         took = self._took or [now - ticket.begun for ticket in self._running] or [0.0]
         guess = sum(took) / len(took) * (self.waiting + 1) / self.parallel
         return min(max(1, math.ceil(guess)), LONGEST_RETRY)
 
-    def spare(self) -> Ticket | None:
+    def spare(self, client: str) -> Ticket | None:
         """A place that is free and that nobody waits for, taken at once, if there is one."""
-        if self._waiting or self.running >= self.parallel:
+        if self.waiting or self.running >= self.parallel:
             return None
-        ticket = Ticket(self, lambda: None, 0)
+        ticket = Ticket(self, client, lambda: None, lambda _: None, 0)
         self._run(ticket)
         return ticket
 
@@ -109,12 +154,25 @@ class Gate:
             heappush(self._free, ticket.slot)
             self._took.append(self._clock() - ticket.begun)
             self._admit()
-        elif ticket in self._waiting:
-            self._waiting.remove(ticket)
+        elif ticket in self._lines.get(ticket.client, ()):
+            self._take_out(ticket)
+
+    def _take_out(self, ticket: Ticket) -> None:
+        line = self._lines[ticket.client]
+        line.remove(ticket)
+        self._waiting -= 1
+        if not line:
+            del self._lines[ticket.client]
 
     def _admit(self) -> None:
-        while self._waiting and self.running < self.parallel:
-            ticket = self._waiting.pop(0)
+        while self.waiting and self.running < self.parallel:
+            running = Counter(ticket.client for ticket in self._running)
+            heads = (line[0] for line in self._lines.values())
+            # Of equals the first, whose client's turn it is.
+            ticket = min(heads, key=lambda head: (head.priority, running[head.client]))
+            self._take_out(ticket)
+            if ticket.client in self._lines:
+                self._lines[ticket.client] = self._lines.pop(ticket.client)  # behind the others
             self._run(ticket)
             ticket.start()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zerostall.serve.client import KEY
 from zerostall.serve.faults import ApiError
 
 OPEN = frozenset({"/health", "/v1/health"})
@@ -23,24 +24,29 @@ class KeyCheck:
         self._keys = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in OPEN and not self._known(scope):
-            error = ApiError(
-                401,
-                "wrong or missing API key: send Authorization: Bearer KEY",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-            await error.response()(scope, receive, send)
-            return
+        """Pass a request on with the number of its key, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            number = self._number(scope)
+            if number is None:
+                error = ApiError(
+                    401,
+                    "wrong or missing API key: send Authorization: Bearer KEY",
+                    code="invalid_api_key",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+                await error.response()(scope, receive, send)
+                return
+            scope[KEY] = number
         await self._app(scope, receive, send)
 
-    def _known(self, scope: Scope) -> bool:
+    def _number(self, scope: Scope) -> int | None:
         scheme, _, key = Headers(scope=scope).get("Authorization", "").partition(" ")
         given = _digest(key.strip().encode("utf-8", "surrogateescape"))
         # Every key is compared, in constant time; digests, because that time is of their length.
         matches = [hmac.compare_digest(given, known) for known in self._keys]
-        return scheme.lower() == "bearer" and any(matches)
+        if scheme.lower() != "bearer" or not any(matches):
+            return None
+        return matches.index(True)
 
 
 def _digest(key: bytes) -> bytes:

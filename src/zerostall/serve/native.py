@@ -15,8 +15,8 @@ from zerostall.sampling import SamplingParams
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.conversation import blamed
 from zerostall.serve.faults import ApiError, to_api_error
+from zerostall.serve.job import State
 from zerostall.serve.messages import ending, to_template
-from zerostall.serve.run import State
 from zerostall.serve.schema import DetokenizeRequest, TemplateRequest, TokenizeRequest
 from zerostall.serve.service import Service
 

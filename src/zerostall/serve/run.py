@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -10,111 +11,32 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zerostall.engine.completion import Chunk, PromptProgress, TokenLogprob
+from zerostall.engine.completion import Chunk, PromptProgress
 from zerostall.engine.generation import token_logprob
 from zerostall.errors import ClosedError, ZerostallError
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.gate import Gate, Ticket
+from zerostall.serve.job import Item, Job, PromptScores, Seat, State
 from zerostall.serve.logs import request_id
 from zerostall.serve.metrics import Metrics
 
 if TYPE_CHECKING:
     from zerostall.engine.session import Session
     from zerostall.llm import LLM
-    from zerostall.sampling import SamplingParams
 
 log = logging.getLogger(__name__)
-
-PromptScores = list[TokenLogprob | None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One generation of a run.
-
-    With `score_prompt` the logprobs of the prompt's tokens come before the first chunk. If it is
-    `watched`, so does news of how far the prompt is.
-    """
-
-    index: int
-    prompt: list[int]
-    params: SamplingParams
-    score_prompt: bool = False
-    watched: bool = False
-    priority: int = 0  # a lower one goes first
-
-
-@dataclass(frozen=True)
-class Item:
-    """What a job gave: one of the three.
-
-    Attributes:
-        index: of the job.
-        chunk: a piece of the answer.
-        scores: those of the prompt's tokens; of the first there is none.
-        progress: how far the prompt is.
-    """
-
-    index: int
-    chunk: Chunk | None = None
-    scores: PromptScores | None = None
-    progress: PromptProgress | None = None
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a run is with the generation under way in one of its places.
-
-    Attributes:
-        slot: the place among those that run.
-        request_id: as the logs have it.
-        prompt: tokens of the prompt.
-        cached: of them, found in the cache.
-        computed: of them, computed so far.
-        decoded: tokens generated so far.
-        most: tokens that will be at most; None if nothing is generated.
-    """
-
-    slot: int
-    request_id: str | None
-    prompt: int
-    cached: int
-    computed: int
-    decoded: int
-    most: int | None
-
-
-@dataclass(eq=False)
-class Seat:
-    """A place of the gate, and the job under way there.
-
-    Attributes:
-        ticket: of the place; None: that of the run, which may not be known yet.
-        job: None: there was none left for it.
-        progress: of the prompt, once something is known.
-        decoded: tokens generated so far.
-    """
-
-    ticket: Ticket | None
-    job: Job | None
-    progress: PromptProgress | None = None
-    decoded: int = 0
-
-    def begin(self, job: Job) -> None:
-        """The next job has its turn."""
-        self.job, self.progress, self.decoded = job, None, 0
 
 
 class Run:
     """The generations of one request, together in as many places of the gate as are free.
 
     Each place has a session and does one job after the other. Of several answers to a prompt one
-    goes ahead until the prompt is computed, which the others then find in the cache. Whoever waits
-    for a place gets the next that becomes free, but for the last one of this request. Made in the
-    event loop; whoever made it must cancel() it in the end, which is harmless when it is done.
+    goes ahead until the prompt is computed, which the others then find in the cache. Those who wait
+    for a place, whoever they are, get the next that becomes free, but for the last one of this
+    request. Made in the event loop; whoever made it must cancel() it in the end, which is harmless
+    when it is done.
 
     Raises:
         ApiError: 429, the queue is full.
@@ -128,12 +50,14 @@ class Run:
         pool: Executor,
         metrics: Metrics,
         timeout_s: float,
+        client: str,
     ) -> None:
         self._llm = llm
         self._gate = gate
         self._pool = pool
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._client = client
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()  # of the request, whose id the logs show
         self._begin = time.monotonic()
@@ -157,13 +81,25 @@ class Run:
         self._ahead: set[int] = set()  # prompts that one answer computes for others, by identity
         self._known: set[int] = set()  # those that it has computed
         self._sessions: list[Session] = []
-        self._ticket = gate.enter(self._start, min((job.priority for job in jobs), default=0))
+        priority = min((job.priority for job in jobs), default=0)
+        self._ticket = gate.enter(client, self._start, self._end, priority)
+
+    async def turn(self, most_s: float) -> None:
+        """Wait until it runs or has ended, for at most so long.
+
+        Raises:
+            ApiError: 429, it gave way to another client in the queue.
+        """
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), min(most_s, self._left_s()))
+        if isinstance(self._error, ApiError):
+            raise self._error
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
         """What the jobs give as it comes; None each time that `silence_s` pass without.
 
         Raises:
-            ApiError: it took too long, or a step failed.
+            ApiError: it took too long, gave way to another client in the queue, or a step failed.
         """
         while True:
             while self._items:
@@ -242,13 +178,14 @@ class Run:
 
     def _start(self) -> None:
         """The first place is there: the gate's turn came."""
+        self._changed.set()
         self._occupy(self._next(), None)
         self._widen()
 
     def _widen(self) -> None:
         """Take places that nobody waits for, while there are jobs for them."""
         while self._jobs:
-            ticket = self._gate.spare()
+            ticket = self._gate.spare(self._client)
             if ticket is None:
                 return
             with self._lock:

@@ -14,8 +14,8 @@ from zerostall.serve import forms
 from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.faults import ApiError
 from zerostall.serve.forms import FREE, Form
+from zerostall.serve.job import Job
 from zerostall.serve.messages import ending
-from zerostall.serve.run import Job
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM

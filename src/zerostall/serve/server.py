@@ -83,6 +83,7 @@ def configured(service: Service) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # they would let a client choose its address
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
     )
 

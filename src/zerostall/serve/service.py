@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from zerostall.errors import ZerostallError
 from zerostall.serve.faults import ApiError
 from zerostall.serve.gate import Gate
+from zerostall.serve.job import Job
 from zerostall.serve.metrics import Metrics
-from zerostall.serve.run import Job, Run
+from zerostall.serve.run import Run
 from zerostall.serve.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,17 +82,17 @@ class Service:
             if self._llm is None:
                 failed()
 
-    def start(self, jobs: Sequence[Job]) -> Run:
-        """Begin the generations of a request, or queue them.
+    def start(self, jobs: Sequence[Job], client: str) -> Run:
+        """Begin the generations of a client's request, or queue them.
 
         Raises:
             ApiError: 429, the queue is full.
         """
-        return self.track(Run(self.llm, jobs, *self.running()))
+        return self.track(Run(self.llm, jobs, *self.running(client)))
 
-    def running(self) -> tuple[Gate, Executor, Metrics, float]:
-        """What every run needs of this service: its last arguments."""
-        return self.gate, self._pool, self.metrics, self.settings.timeout_s
+    def running(self, client: str) -> tuple[Gate, Executor, Metrics, float, str]:
+        """What every run of a client needs of this service: its last arguments."""
+        return self.gate, self._pool, self.metrics, self.settings.timeout_s, client
 
     def track(self, run: R) -> R:
         """Keep a run until it is done, to cancel it when the service stops."""

@@ -55,19 +55,29 @@ class Wire:
 class EventStream(StreamingResponse):
     """A run as a stream of events; it is cancelled when the client goes away.
 
-    An item None of `events` is a sign of life.
+    While it waits in the queue so is its status, for `most_s` at most: until then a refusal is an
+    answer of its own, later an event. An item None of `events` is a sign of life.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, run: Run, events: AsyncIterator[Any], wire: Wire | None = None) -> None:
+    def __init__(
+        self, run: Run, events: AsyncIterator[Any], most_s: float, wire: Wire | None = None
+    ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(_lines(events, wire or Wire()), headers=headers)
         self._run = run
+        self._most_s = most_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send it.
+
+        Raises:
+            ApiError: 429, it gave way to another client in the queue.
+            ClientDisconnect: the client went away while it waited there.
+        """
         try:
+            await _unless_gone(receive, self._run.turn(self._most_s))
             await super().__call__(scope, receive, send)
         finally:
             self._run.cancel()
@@ -95,21 +105,27 @@ async def unless_gone(request: Request, run: Run, answer: Coroutine[Any, Any, T]
     Raises:
         ClientDisconnect: it went away.
     """
+    try:
+        return await _unless_gone(request.receive, answer)
+    finally:
+        run.cancel()
+
+
+async def _unless_gone(receive: Receive, answer: Coroutine[Any, Any, T]) -> T:
     work = asyncio.ensure_future(answer)
-    gone = asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             return work.result()
         raise ClientDisconnect
     finally:
-        run.cancel()
         for task in (work, gone):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, ApiError):
                 await task
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass

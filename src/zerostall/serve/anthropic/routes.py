@@ -12,10 +12,11 @@ from zerostall.serve import conversation
 from zerostall.serve.anthropic.answer import Answer
 from zerostall.serve.anthropic.edge import error_event
 from zerostall.serve.anthropic.schema import Conversation, MessagesRequest
+from zerostall.serve.client import client_of
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.forms import after_thought
+from zerostall.serve.job import Job
 from zerostall.serve.messages import ending
-from zerostall.serve.run import Job
 from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
@@ -43,9 +44,9 @@ def routes(service: Service) -> APIRouter:
         prompt = await asyncio.to_thread(_prompt, llm, body)
         job = await asyncio.to_thread(_job, llm, body, prompt)
         answer = Answer(service, body, prompt)
-        run = service.start([job])
+        run = service.start([job], client_of(request.scope))
         if body.stream:
-            return EventStream(run, answer.stream(run), WIRE)
+            return EventStream(run, answer.stream(run), service.settings.keep_alive_s, WIRE)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))
 
     @router.post("/v1/messages/count_tokens")

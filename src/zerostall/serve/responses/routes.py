@@ -9,11 +9,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from zerostall.serve import conversation
+from zerostall.serve.client import client_of
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.forms import after_thought
+from zerostall.serve.job import Job
 from zerostall.serve.responses.answer import Answer
 from zerostall.serve.responses.schema import ResponsesRequest
-from zerostall.serve.run import Job
 from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
@@ -34,10 +35,10 @@ def routes(service: Service) -> APIRouter:
         prompt = await asyncio.to_thread(_prompt, llm, body)
         job = await asyncio.to_thread(_job, llm, body, prompt)
         answer = Answer(service, body, prompt, job.params)
-        run = service.start([job])
+        run = service.start([job], client_of(request.scope))
         if body.stream:
             wire = Wire(named_event, lambda error: named_event(answer.failure(error)), end=b"")
-            return EventStream(run, answer.stream(run), wire)
+            return EventStream(run, answer.stream(run), service.settings.keep_alive_s, wire)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))
 
     return router
