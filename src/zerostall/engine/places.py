@@ -84,3 +84,9 @@ class Places:
         place.tokens = engine.sequence_tokens(place.sequence)
         self._all.append(place)
         return place
+
+
+def common_tokens(a: list[int], b: list[int]) -> int:
+    """How many tokens at the beginning are the same."""
+    unlike = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(unlike, min(len(a), len(b)))

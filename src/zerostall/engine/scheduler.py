@@ -20,7 +20,7 @@ import numpy as np
 
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
-from zerostall.engine.places import Places
+from zerostall.engine.places import Places, common_tokens
 from zerostall.engine.profile import Profile
 from zerostall.engine.streaming import Demand, tell
 from zerostall.engine.task import Place, Rows, Task
@@ -275,7 +275,7 @@ class Scheduler:
         self._places.open(self.engine, place)
         assert place.sequence is not None
         # The first wanted row has to be computed.
-        kept = min(_common(place.tokens, task.tokens), task.next_row)
+        kept = min(common_tokens(place.tokens, task.tokens), task.next_row)
         if kept < PAGE <= task.next_row:
             kept = 0  # less than the page that the cache may have
         self._places.truncate(self.engine, place, kept)
@@ -396,8 +396,3 @@ class Scheduler:
             place = self._released.popleft()
             if self._engine is not None:
                 self._places.close(self._engine, place)
-
-
-def _common(a: list[int], b: list[int]) -> int:
-    unlike = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(unlike, min(len(a), len(b)))
