@@ -2,6 +2,7 @@
 #include "base/affinity.h"
 
 #ifdef __linux__
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -57,6 +58,11 @@ bool bind_thread(const std::vector<int>& cpus) {
   return write_mask(mask);
 }
 
+bool run_when_idle() {
+  const sched_param none{};
+  return sched_setscheduler(0, SCHED_IDLE, &none) == 0;  // of the thread
+}
+
 ScopedBinding::ScopedBinding(int cpu) {
   bound_ = cpu >= 0 && cpu < kMaxCpus && read_mask(saved_) && (saved_[cpu / 64] & bit(cpu)) &&
            bind_thread(cpu);
@@ -73,6 +79,9 @@ bool bind_thread(int) {
   return false;
 }
 bool bind_thread(const std::vector<int>&) {
+  return false;
+}
+bool run_when_idle() {
   return false;
 }
 ScopedBinding::ScopedBinding(int) {}

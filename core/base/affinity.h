@@ -1,4 +1,4 @@
-// The CPUs a thread may run on. Systems other than Linux do not say and cannot be told.
+// The CPUs a thread may run on, and when. Systems other than Linux do not say and cannot be told.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,9 @@ std::optional<std::vector<int>> thread_affinity();
 bool bind_thread(int cpu);
 // The same for several CPUs.
 bool bind_thread(const std::vector<int>& cpus);
+
+// Lets the calling thread run only where a CPU has nothing else to do; false if the system refuses.
+bool run_when_idle();
 
 // Binds the calling thread to a CPU for a scope and restores its mask after it. Does nothing if
 // the mask no longer has the CPU. Allocates nothing.

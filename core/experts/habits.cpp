@@ -26,6 +26,7 @@ Habits::Habits(const std::vector<Layer>& layers, size_t bytes) {
   const size_t each = stride_ * 2 * sizeof(uint16_t) + sizeof(int32_t) + kMapBytes;
   const size_t count = std::min(bytes / each, kMostTokens);
   tokens_.assign(count, kFree);
+  places_.reserve(count);
   ids_.assign(count * stride_, kNobody);
   weights_.assign(count * stride_, 0);
 }

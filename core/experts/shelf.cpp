@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/affinity.h"
 #include "cpu/node_memory.h"
 
 #if defined(__linux__)
@@ -74,7 +75,9 @@ Shelf::~Shelf() {
   if (filler_.joinable()) filler_.join();
 }
 
+// What is computed goes first: where all cores are busy, take() asks for pages itself.
 void Shelf::fill() {
+  run_when_idle();
   for (size_t end = 0;;) {
     fill_to_.wait(end);
     for (;;) {

@@ -85,6 +85,10 @@ class Store {
   // After a step that ended early: nothing is demanded any more.
   void reset();
 
+  // What is used where a file is mapped is read and checked anew: the file lost something. Nothing
+  // may be demanded.
+  void drop_in_place();
+
   // Reads the experts of the highest scores, as far as there is room, and waits for them.
   // `progress(done, total)` counts experts and may throw to give up.
   void warm(const std::function<void(size_t, size_t)>& progress);

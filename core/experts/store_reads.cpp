@@ -209,11 +209,21 @@ void Store::drop(ExpertId id) {
   Size& size = size_of(id);
   size.shelf.give_back(expert.slot);
   const Layer& layer = layers_[layer_of(id)];
-  if (in_place(layer)) queue_->reader().release(layer.file, record_at(id), layer.slot_bytes);
+  if (in_place(layer) && expert.bytes > 0) {
+    queue_->reader().release(layer.file, record_at(id), layer.slot_bytes);
+  }
   if (expert.staging != Shelf::kNone) size.free_staging.push_back(expert.staging);
   const uint8_t rank = expert.rank;
   expert = Expert();
   expert.rank = rank;
+}
+
+void Store::drop_in_place() {
+  for (ExpertId id = 0; id < experts_.size(); ++id) {
+    if (experts_[id].state != State::Resident || !in_place(layers_[layer_of(id)])) continue;
+    std::erase(predictions_, id);
+    drop(id);
+  }
 }
 
 // Ends a prediction; false while its bytes are on their way: then its slot comes free later.

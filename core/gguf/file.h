@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.h"
 #include "gguf/value.h"
 
 namespace zs::gguf {
@@ -21,9 +22,10 @@ namespace zs::gguf {
 // Looks after a mapping whose file may become shorter, as long as it exists.
 struct Watch {
   virtual ~Watch() = default;
-  // The first byte that could not be read since the last call, if any: from there on zeros were
-  // read. Only while nobody uses the mapping.
-  virtual std::optional<uint64_t> take_lost() = 0;
+  // If something could not be read since the last call, and zeros were read instead: Storage, with
+  // the path and the first byte. The file is mapped anew then: what it has by now is there again.
+  // Not while whoever watches uses the mapping.
+  virtual std::optional<Error> take_lost() = 0;
 };
 
 // A whole file in memory, kept alive by its owner. File takes the function that maps one, so
@@ -84,8 +86,8 @@ class File {
   // original.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   const TensorInfo* find(std::string_view name) const;  // nullptr when absent
-  // Copies bytes of a tensor from `begin` on: 0, or why not (errno). `data` ends the process
-  // instead where the file has become shorter. Any thread.
+  // Copies bytes of a tensor from `begin` on: 0, or why not (errno). Where the file has become
+  // shorter, touching `data` ends the process, unless somebody watches. Any thread.
   int read(const TensorInfo& tensor, uint64_t begin, std::span<uint8_t> out) const {
     return shards_[static_cast<size_t>(tensor.shard)].read(tensor.offset + begin, out);
   }

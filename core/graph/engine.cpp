@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "graph/identity.h"
-#include "io/loss_watch.h"
 #include "kernels/select.h"
 #include "kv/state_file.h"
 
@@ -83,17 +82,30 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
     }
   }
   const auto& nodes = options.nodes;
-  program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
-                          experts_ ? &experts_->queue() : nullptr, progress);
-  if (options.experts.check_records) program_.weights().check_records(pool_);
-  if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
-  check_files();
+  try {
+    program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
+                            experts_ ? &experts_->queue() : nullptr, progress);
+    if (options.experts.check_records) program_.weights().check_records(pool_);
+    if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
+  } catch (...) {
+    if (const auto lost = take_lost()) throw *lost;  // which may be why
+    throw;
+  }
+  if (const auto lost = take_lost()) throw *lost;
+  // Elsewhere nothing of the files is needed any more but what is read.
+  if (!program_.weights().in_place()) watches_.clear();
 }
 
-// Throws Storage if a file that is used where it is mapped lost something.
-void Engine::check_files() {
-  io::check_lost(watches_, program_.file().paths());
-  if (experts_) experts_->queue().reader().check_mapping();
+// Of the files, where they are used mapped. All are asked, so that each is mapped anew.
+std::optional<Error> Engine::take_lost() {
+  std::optional<Error> first;
+  if (experts_) first = experts_->queue().reader().take_lost();
+  for (const auto& watch : watches_) {
+    std::optional<Error> lost = watch->take_lost();
+    if (lost && !first) first = std::move(lost);
+  }
+  if (first && experts_) experts_->drop_in_place();
+  return first;
 }
 
 std::map<int, size_t> Engine::node_bytes() const {
@@ -180,15 +192,13 @@ const float* Engine::step(std::span<const int32_t> tokens, std::span<const int32
   step.states = states_.get();
   if (states_) states_->begin(tokens.size());
   step.interrupted = interrupted;
+  take_lost();  // what others lost meanwhile is there again, or is lost to this step too
   const bool done = execute(step);
-  try {
-    check_files();
-  } catch (...) {
-    step.failure = std::current_exception();  // whatever else came of it
-  }
-  if (!done || step.failure) {
+  if (!done && experts_) experts_->reset();
+  const auto lost = take_lost();
+  if (!done || lost) {
     for (const Run& run : batch) kv_->sequences().truncate(run.sequence, run.first_position);
-    if (experts_) experts_->reset();
+    if (lost) throw *lost;  // whatever else came of it
     if (step.failure) std::rethrow_exception(step.failure);
     throw Error(ErrorKind::Interrupted, "the step was interrupted; the sequence is unchanged");
   }

@@ -69,7 +69,7 @@ class Engine {
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
              std::span<const int32_t> rows, std::span<const int32_t> hidden) const;
   bool execute(Step& step);
-  void check_files();
+  std::optional<Error> take_lost();
   uint64_t identity();
 
   Program program_;

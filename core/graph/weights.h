@@ -89,6 +89,8 @@ class WeightStore {
                                const PackedExperts& down, size_t used, const std::string& user);
   bool streaming() const { return streaming_; }
   const std::vector<experts::Layer>& expert_layers() const { return expert_layers_; }
+  // Whether weights are used where the file is mapped. After load().
+  bool in_place() const { return mapped_ && !stored_.empty(); }
   // The low copies of the experts of each of those layers; empty where they are not wanted.
   const std::vector<experts::Layer>& low_layers() const { return low_layers_; }
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);

@@ -41,7 +41,7 @@ class FaultyReader final : public Reader {
   void release(uint32_t file, uint64_t offset, size_t bytes) override {
     reader_->release(file, offset, bytes);
   }
-  void check_mapping() override { reader_->check_mapping(); }
+  std::optional<Error> take_lost() override { return reader_->take_lost(); }
   CacheCounters cache_counters() const override { return reader_->cache_counters(); }
 
  private:

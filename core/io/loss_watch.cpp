@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <mutex>
@@ -31,21 +32,25 @@ uintptr_t page_bytes = 4096;
 
 // Zeros for all from the page on: what follows it in a file that was cut is gone as well.
 bool take_zeros(uintptr_t address) {
+  const uintptr_t page = address / page_bytes * page_bytes;
+  uintptr_t zeros_to = 0;
   for (Watched& each : table) {
-    const uintptr_t begin = each.begin.load(), end = each.end.load();
-    if (address < begin || address >= end) continue;
-    const uintptr_t page = address / page_bytes * page_bytes;
+    const uintptr_t end = each.end.load(), begin = each.begin.load();
+    // The place may be taken just now by another mapping: both are of one only if the end stayed.
+    if (end == 0 || address < begin || address >= end || each.end.load() != end) continue;
     size_t first = each.lost.load();
     while (page - begin < first && !each.lost.compare_exchange_weak(first, page - begin)) {
     }
-    return mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+    zeros_to = end;  // several watch one mapping
   }
-  return false;
+  return zeros_to != 0 &&
+         mmap(reinterpret_cast<void*>(page), zeros_to - page, PROT_READ,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
 }
 
 void on_signal(int number, siginfo_t* info, void* context) {
-  if (take_zeros(reinterpret_cast<uintptr_t>(info->si_addr))) return;
+  const bool touched = info->si_code > 0;  // else somebody sent the signal
+  if (touched && take_zeros(reinterpret_cast<uintptr_t>(info->si_addr))) return;
   if (before.sa_flags & SA_SIGINFO) {
     before.sa_sigaction(number, info, context);
   } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
@@ -53,6 +58,7 @@ void on_signal(int number, siginfo_t* info, void* context) {
   } else {
     // The access is tried again, and ends the process as it would have.
     signal(SIGBUS, SIG_DFL);
+    if (!touched) raise(SIGBUS);
   }
 }
 
@@ -70,8 +76,9 @@ void install() {
 
 }  // namespace
 
-LossWatch::LossWatch(std::shared_ptr<const Mapping> mapping)
-    : mapping_(std::move(mapping)), place_(-1) {
+LossWatch::LossWatch(const std::string& path, std::shared_ptr<const Mapping> mapping)
+    : path_(path), mapping_(std::move(mapping)), place_(-1) {
+  if (mapping_->bytes().empty()) return;
   install();
   const std::lock_guard lock(table_lock);
   for (int i = 0; i < kPlaces && place_ < 0; ++i) {
@@ -80,35 +87,31 @@ LossWatch::LossWatch(std::shared_ptr<const Mapping> mapping)
   if (place_ < 0) return;
   const auto begin = reinterpret_cast<uintptr_t>(mapping_->bytes().data());
   const size_t bytes = (mapping_->bytes().size() + page_bytes - 1) / page_bytes * page_bytes;
-  table[place_].lost = kNothing;
   table[place_].begin = begin;
+  table[place_].lost = kNothing;
   table[place_].end = begin + bytes;
 }
 
 LossWatch::~LossWatch() {
   if (place_ < 0) return;
+  take_lost();  // others may use the mapping: zeros must not stay
   const std::lock_guard lock(table_lock);
   table[place_].end = 0;
-  table[place_].begin = 0;
 }
 
-std::optional<uint64_t> LossWatch::take_lost() {
-  if (place_ < 0 || table[place_].lost.load() == kNothing) return std::nullopt;
-  const uint64_t lost = table[place_].lost.exchange(kNothing);
-  mapping_->map_again();
-  return lost;
-}
-
-void check_lost(const std::vector<std::unique_ptr<gguf::Watch>>& watches,
-                const std::vector<std::string>& paths) {
-  for (size_t i = 0; i < watches.size(); ++i) {
-    const auto lost = watches[i]->take_lost();
-    if (!lost) continue;
-    throw Error(ErrorKind::Storage, gguf::printable(paths[i], 4096) + ": byte " +
-                                        std::to_string(*lost) +
-                                        " is not there any more; the file was cut short while it "
-                                        "was in use, or its drive failed");
-  }
+std::optional<Error> LossWatch::take_lost() {
+  if (place_ < 0) return std::nullopt;
+  // Of a page that the file has in part, the rest is zeros without a signal.
+  const uint64_t size = mapping_->size_now();
+  const size_t missing = size < mapping_->bytes().size() ? size : kNothing;
+  std::atomic<size_t>& lost = table[place_].lost;
+  const size_t first = std::min(lost.exchange(kNothing), missing);
+  if (first == kNothing) return std::nullopt;
+  if (!mapping_->map_again()) lost = first;  // it stays lost
+  return Error(ErrorKind::Storage, gguf::printable(path_, 4096) + ": byte " +
+                                       std::to_string(first) +
+                                       " is not there any more; the file was cut short while it "
+                                       "was in use, or its drive failed");
 }
 
 }  // namespace zs::io

@@ -6,11 +6,9 @@
 // whatever handled them before.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "gguf/file.h"
 #include "io/mapping.h"
@@ -19,20 +17,14 @@ namespace zs::io {
 
 class LossWatch final : public gguf::Watch {
  public:
-  explicit LossWatch(std::shared_ptr<const Mapping> mapping);
+  LossWatch(const std::string& path, std::shared_ptr<const Mapping> mapping);
   ~LossWatch() override;
-
-  // The first byte that was lost since the last call, if any. The file is mapped anew then: what it
-  // has by now is there again. Only while nobody uses the mapping.
-  std::optional<uint64_t> take_lost() override;
+  std::optional<Error> take_lost() override;
 
  private:
+  std::string path_;
   std::shared_ptr<const Mapping> mapping_;
   int place_;  // in the table; -1: it is full, and a loss still ends the process
 };
-
-// Throws Storage if one of them lost something, with its path.
-void check_lost(const std::vector<std::unique_ptr<gguf::Watch>>& watches,
-                const std::vector<std::string>& paths);
 
 }  // namespace zs::io

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <span>
 
 #include "io/residency.h"
@@ -13,13 +12,12 @@ namespace zs::io {
 
 MappedReader::MappedReader(const std::vector<std::string>& paths, unsigned depth,
                            const std::vector<int>& cpus)
-    : files_(paths, false),
-      paths_(paths),
-      threads_(depth, cpus, [this](const Read& each) { return read(each); }) {
+    : files_(paths, false), threads_(depth, cpus, [this](const Read& each) { return read(each); }) {
   for (const std::string& path : paths) {
     mappings_.push_back(Mapping::open(path));
-    watches_.push_back(std::make_unique<LossWatch>(mappings_.back()));
+    watches_.push_back(std::make_unique<LossWatch>(path, mappings_.back()));
   }
+  in_place_ = std::make_unique<std::atomic<bool>[]>(paths.size());
 }
 
 int MappedReader::read(const Read& read) {
@@ -29,16 +27,25 @@ int MappedReader::read(const Read& read) {
       file.subspan(read.offset, std::min<uint64_t>(read.bytes, file.size() - read.offset));
   prefetch(slice);
   prefetched_bytes_ += slice.size();
-  // What the drive cannot give would end the process if it was touched.
-  if (!populate(slice)) return EIO;
-  if (!read.out) return 0;
-  std::memcpy(read.out, slice.data(), slice.size());
+  if (!read.out) {
+    in_place_[read.file] = true;
+    // What the drive cannot give is better known now than when it is touched.
+    if (populate(slice)) return 0;
+    return mappings_[read.file]->size_now() < file.size() ? kEndOfFile : EIO;
+  }
+  const int error = mappings_[read.file]->read(read.offset, {read.out, slice.size()});
   release(read.file, read.offset, slice.size());
-  return 0;
+  return error;
 }
 
-void MappedReader::check_mapping() {
-  check_lost(watches_, paths_);
+std::optional<Error> MappedReader::take_lost() {
+  std::optional<Error> first;
+  for (size_t i = 0; i < watches_.size(); ++i) {
+    if (!in_place_[i]) continue;
+    std::optional<Error> lost = watches_[i]->take_lost();
+    if (lost && !first) first = std::move(lost);
+  }
+  return first;
 }
 
 void MappedReader::release(uint32_t file, uint64_t offset, size_t bytes) {

@@ -1,6 +1,6 @@
-// The `mmap` back end: for comparison, and for file systems without O_DIRECT. Each read asks for
-// its pages, copies them and gives them back at once, so the page cache does not grow by what is
-// read, and neither does the process.
+// The `mmap` back end: for comparison, and for file systems without O_DIRECT. A read asks for its
+// pages. One with `out` copies them and gives them back at once; one without leaves them mapped
+// until they are released. So the page cache holds what is in use and no more.
 #pragma once
 
 #include <atomic>
@@ -30,16 +30,16 @@ class MappedReader final : public Reader {
   bool ready() const override { return threads_.ready(); }
   const uint8_t* mapping(uint32_t file) const override { return mappings_[file]->bytes().data(); }
   void release(uint32_t file, uint64_t offset, size_t bytes) override;
-  void check_mapping() override;
+  std::optional<Error> take_lost() override;
   CacheCounters cache_counters() const override { return {prefetched_bytes_, released_bytes_}; }
 
  private:
   int read(const Read& read);
 
   SourceFiles files_;
-  std::vector<std::string> paths_;
   std::vector<std::shared_ptr<const Mapping>> mappings_;
   std::vector<std::unique_ptr<gguf::Watch>> watches_;
+  std::unique_ptr<std::atomic<bool>[]> in_place_;  // of each file: something was read without `out`
   std::atomic<uint64_t> prefetched_bytes_{0}, released_bytes_{0};
   ReadThreads threads_;  // last: ends before what it uses
 };

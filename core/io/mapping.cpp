@@ -56,10 +56,14 @@ Mapping::~Mapping() {
   close(file_);
 }
 
-// Where that fails, what was there stays.
-void Mapping::map_again() const {
+uint64_t Mapping::size_now() const {
+  struct stat info;
+  return fstat(file_, &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
+}
+
+bool Mapping::map_again() const {
   void* address = const_cast<uint8_t*>(bytes_.data());
-  mmap(address, bytes_.size(), PROT_READ, MAP_SHARED | MAP_FIXED, file_, 0);
+  return mmap(address, bytes_.size(), PROT_READ, MAP_SHARED | MAP_FIXED, file_, 0) != MAP_FAILED;
 }
 
 int Mapping::read(uint64_t offset, std::span<uint8_t> out) const {

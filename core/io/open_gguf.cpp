@@ -10,7 +10,7 @@ std::shared_ptr<File> File::open(const std::string& path) {
     std::shared_ptr<const io::Mapping> mapping = io::Mapping::open(part);
     return {mapping->bytes(), mapping,
             [file = mapping.get()](uint64_t offset, auto out) { return file->read(offset, out); },
-            [mapping] { return std::make_unique<io::LossWatch>(mapping); }};
+            [part, mapping] { return std::make_unique<io::LossWatch>(part, mapping); }};
   });
 }
 

@@ -7,7 +7,10 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+
+#include "base/error.h"
 
 namespace zs::io {
 
@@ -63,8 +66,8 @@ class Reader {
   // Bytes of a mapping, in whole pages, that are not needed any more.
   virtual void release(uint32_t /*file*/, uint64_t /*offset*/, size_t /*bytes*/) {}
 
-  // Throws Storage if bytes of a mapping that were there are gone. Between steps.
-  virtual void check_mapping() {}
+  // Of the mappings (gguf::Watch).
+  virtual std::optional<Error> take_lost() { return std::nullopt; }
 
   virtual CacheCounters cache_counters() const { return {}; }
 

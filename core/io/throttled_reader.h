@@ -37,7 +37,7 @@ class ThrottledReader final : public Reader {
   void release(uint32_t file, uint64_t offset, size_t bytes) override {
     reader_->release(file, offset, bytes);
   }
-  void check_mapping() override { reader_->check_mapping(); }
+  std::optional<Error> take_lost() override { return reader_->take_lost(); }
   CacheCounters cache_counters() const override { return reader_->cache_counters(); }
   Clock::time_point now() const override { return simulated_ ? now_ : Clock::now(); }
   void pass(Clock::duration time) override { now_ += time; }

@@ -15,7 +15,8 @@ import pytest
 
 from tests.experts.streamed import Model, logits
 from zerostall import _core, convert, hub
-from zerostall.errors import StorageError
+from zerostall.engine.streaming import Streaming
+from zerostall.errors import InvalidRequestError, ModelFormatError, StorageError
 
 PAGE = resource.getpagesize()
 
@@ -63,7 +64,8 @@ def test_the_page_cache_holds_the_experts_that_have_a_slot_and_no_others(
     assert stats["evictions"] > 0
     sizes = [size // PAGE for _, _, size in engine.expert_layers]
     least, most = stats["resident"] * min(sizes), stats["resident"] * max(sizes)
-    assert least <= cached(path) - before <= most
+    # File systems with large folios may keep the neighbours of what is in use.
+    assert least <= cached(path) - before <= most + cached(model.path) // 4
     forget(path)  # what is in use stays
     assert cached(path) - before >= least
     del engine
@@ -75,26 +77,79 @@ def test_mirrors_are_not_asked_for_what_is_used_in_place(model: Model, tmp_path:
     mirror = tmp_path / "mirror.gguf"
     mirror.write_bytes(model.path.read_bytes())
     engine = model.engine(bytes=model.quarter, io="mmap", mirrors=[[str(mirror)]])
+    os.truncate(mirror, 4096)
     ids = model.ids(16)
     assert np.array_equal(logits(engine, ids, 4), model.expected(ids))
+    assert engine.take_warnings() == []
+    with pytest.raises(InvalidRequestError, match="mirrors are not read"):
+        Streaming(io="mmap", mirrors=[mirror]).check_file(model.file)
 
 
+LOST = "is not there any more; the file was cut"
+
+
+def cuts(model: Model) -> dict[str, int]:
+    """Where to cut: pages are missing, or a part of one."""
+    last = max(model.file.stored_tensors(), key=lambda tensor: tensor.offset)
+    end = last.offset + last.shape[0] * last.shape[1]
+    return {"whole pages": last.offset // 2 // PAGE * PAGE, "within a page": end - 512}
+
+
+@pytest.mark.parametrize("cut", ["whole pages", "within a page"])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_file_that_is_cut_while_it_is_used_in_place_fails_the_step(
-    model: Model, streaming: bool
+    model: Model, streaming: bool, cut: str
 ) -> None:
     ids = model.ids(24)
-    engine = model.engine(**({"bytes": model.all, "io": "mmap"} if streaming else {}))
-    expected = logits(engine, ids)
+    options = {"bytes": model.all, "io": "mmap"} if streaming else {}
+    # Two of one file, of which each learns of it.
+    engines = [model.engine(**options) for _ in range(2)]
+    expected = [logits(engine, ids) for engine in engines]
     whole = model.path.read_bytes()
-    last = max(model.file.tensors(), key=lambda tensor: tensor.offset)
-    os.truncate(model.path, last.offset // 2 // PAGE * PAGE)
-    for _ in range(2):
-        with pytest.raises(StorageError, match="is not there any more; the file was cut") as caught:
+    at = cuts(model)[cut]
+    os.truncate(model.path, at)
+    for engine in engines * 2:
+        with pytest.raises(StorageError, match=LOST) as caught:
             logits(engine, ids)
         assert str(caught.value).startswith(f"{model.path}: byte ")
     with model.path.open("r+b") as file:
         file.write(whole)
+    for engine in engines:
+        assert np.array_equal(logits(engine, ids), expected[0])
+
+
+def test_what_comes_back_is_checked_as_what_is_read(model: Model) -> None:
+    ids = model.ids(24)
+    engine = model.engine(bytes=model.all, io="mmap", check_records=True)
+    expected = logits(engine, ids)
+    whole = bytearray(model.path.read_bytes())
+    os.truncate(model.path, 4096)
+    with pytest.raises(StorageError, match=LOST):
+        logits(engine, ids)
+    other = bytearray(whole)
+    for tensor in model.file.stored_tensors():
+        if "ffn_experts" in tensor.name:
+            for expert in range(tensor.shape[0]):
+                other[tensor.offset + expert * tensor.shape[1] + 1000] ^= 0xFF
+    model.path.write_bytes(other)
+    with pytest.raises(ModelFormatError, match="checksum"):
+        logits(engine, ids)
+    model.path.write_bytes(whole)
+    assert np.array_equal(logits(engine, ids), expected)
+
+
+def test_a_cut_plain_file_read_with_mmap_leaves_no_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "plain.gguf"
+    path.write_bytes(hub.resolve("nano").read_bytes())
+    model = Model(path)
+    ids = model.ids(24)
+    expected = model.expected(ids)
+    engine = model.engine(bytes=model.quarter, io="mmap")
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) // 2)
+    with pytest.raises(StorageError):
+        logits(engine, ids)
+    path.write_bytes(whole)
     assert np.array_equal(logits(engine, ids), expected)
 
 

@@ -149,8 +149,10 @@ class Moe final : public Op {
 
   void demand(Worker& worker, uint8_t* shared) const {
     waves_.demand(worker, groups(shared), shared + waves_memory_);
-    worker.step.experts->learn(waves_.layer(),
-                               {at<int32_t>(shared, chosen_), worker.step.tokens * rule_.used});
+    worker.step.guard([&] {
+      worker.step.experts->learn(waves_.layer(),
+                                 {at<int32_t>(shared, chosen_), worker.step.tokens * rule_.used});
+    });
     if (experts::States* states = worker.step.states) {
       worker.step.guard([&] {
         states->add(waves_.layer(), experts::StateKind::Logits, at<float>(shared, logits_),

@@ -85,7 +85,9 @@ def write_profile(path: Path, key: str, profile: Profile) -> None:
     }
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w") as stream:
+        # For its owner alone: it tells which tokens were used.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
             json.dump(record, stream)
             stream.flush()
             os.fsync(stream.fileno())

@@ -112,6 +112,11 @@ class Streaming:
 
         Also where the model fits into memory, so that nobody relies on what is not there.
         """
+        if self.io == "mmap" and self.mirrors and file.container_version:
+            raise InvalidRequestError(
+                "mirrors are not read with io='mmap': the experts of a converted file are used "
+                f"where {file.paths[0]} is mapped; give no mirror, or another io"
+            )
         if self.low_copies and not file.low_packed():
             raise InvalidRequestError(
                 f"{file.paths[0]} has no low copies of its experts, as miss_precision='low' needs "

@@ -88,12 +88,13 @@ class Run:
         """Wait until it runs or has ended, for at most so long.
 
         Raises:
-            ApiError: 429, it gave way to another client in the queue.
+            ApiError: it gave way to another client in the queue, took too long, or failed.
         """
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._changed.wait(), min(most_s, self._left_s()))
-        if isinstance(self._error, ApiError):
-            raise self._error
+        if self._left_s() <= 0 and not self._changed.is_set():
+            raise self._late()
+        self._raise()
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
         """What the jobs give as it comes; None each time that `silence_s` pass without.
@@ -111,11 +112,17 @@ class Run:
                 await asyncio.wait_for(self._changed.wait(), min(silence_s, self._left_s()))
             except asyncio.TimeoutError:
                 if self._left_s() <= 0:
-                    self.cancel()
-                    raise ApiError(
-                        504, f"the request took longer than {self._timeout_s:g} s", code="timeout"
-                    ) from None
+                    raise self._late() from None
                 yield None
+        self._raise()
+
+    def _late(self) -> ApiError:
+        """The error of a request that takes too long, which ends with it."""
+        self.cancel()
+        return ApiError(504, f"the request took longer than {self._timeout_s:g} s", code="timeout")
+
+    def _raise(self) -> None:
+        """Raise what it ended with, if it did and that was an error."""
         if isinstance(self._error, ZerostallError):
             raise to_api_error(self._error) from self._error
         if self._error is not None:
