@@ -94,7 +94,8 @@ class Run:
             await asyncio.wait_for(self._changed.wait(), min(most_s, self._left_s()))
         if self._left_s() <= 0 and not self._changed.is_set():
             raise self._late()
-        self._raise()
+        if not self._items:
+            self._raise()
 
     async def items(self, silence_s: float) -> AsyncIterator[Item | None]:
         """What the jobs give as it comes; None each time that `silence_s` pass without.
