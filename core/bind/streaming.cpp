@@ -90,7 +90,6 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   io::QueueOptions& reads = options.reads;
   reads.reader.kind = io::reader_kind(from.get<std::string>("io", "auto"));
   reads.reader.depth = from.get("depth", reads.reader.depth);
-  reads.reader.ring_depth = from.get("ring_depth", reads.reader.ring_depth);
   reads.reader.direct = from.get("direct", reads.reader.direct);
   reads.reader.cpus = from.get("cpus", std::vector<int>());
   reads.request_bytes = from.get("request_bytes", reads.request_bytes);

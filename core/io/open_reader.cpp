@@ -36,10 +36,6 @@ void check(const ReaderOptions& options) {
     refuse("depth is " + std::to_string(options.depth) + "; give 1 to " +
            std::to_string(kMostDepth));
   }
-  if (options.ring_depth > kMostDepth) {
-    refuse("ring_depth is " + std::to_string(options.ring_depth) + "; give at most " +
-           std::to_string(kMostDepth));
-  }
   if (options.throttle && options.throttle->drives.empty()) refuse("throttle lists no drive");
   if (options.faults && options.faults->system.every == 0) refuse("faults: every is 0");
   if (options.call_bytes == 0 || options.call_bytes % kReadAlign != 0) {
@@ -59,11 +55,10 @@ OpenedReader open_back_end(const ReaderOptions& o) {
   std::string why;
   if (o.kind != ReaderKind::Pread) {
     int error = 0;
-    const unsigned depth = o.ring_depth == 0 ? o.depth : o.ring_depth;
-    if (auto ring = Uring::create(depth, &error)) {
+    if (auto ring = Uring::create(o.depth, &error)) {
       if (!o.cpus.empty()) ring->bind_kernel_threads(o.cpus);
       if (faults) ring->set_fault([faults] { return faults->enter(); });
-      return {std::make_unique<UringReader>(std::move(ring), std::move(files), depth, call_bytes,
+      return {std::make_unique<UringReader>(std::move(ring), std::move(files), o.depth, call_bytes,
                                             faults),
               ""};
     }

@@ -18,7 +18,6 @@ struct ReaderOptions {
   std::vector<std::string> paths;
   ReaderKind kind = ReaderKind::Auto;   // Auto: uring, where it is permitted
   unsigned depth = 16;                  // reads under way at once
-  unsigned ring_depth = 0;              // of io_uring, which needs no thread for each; 0: depth
   bool direct = true;                   // past the page cache where the file system offers that
   std::vector<int> cpus;                // where threads that read may run; empty: anywhere
   size_t call_bytes = size_t{1} << 30;  // the most that one system call asks for

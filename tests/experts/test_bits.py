@@ -55,14 +55,7 @@ def test_sequences_that_share_a_batch_change_no_bit(either: Model, threads: int)
         assert np.array_equal(np.concatenate(parts), either.expected(prompt))
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"depth": 1},
-        {"depth": 64, "request_bytes": 4096},
-        {"depth": 1, "ring_depth": 64, "request_bytes": 4096},
-    ],
-)
+@pytest.mark.parametrize("options", [{"depth": 1}, {"depth": 64, "request_bytes": 4096}])
 def test_the_size_and_number_of_reads_change_no_bit(either: Model, options: dict) -> None:
     ids = either.ids(24, seed=6)
     for direct in (True, False):

@@ -25,11 +25,6 @@ Demand = tuple[int, int, list[int], list[int], str]
 BACK_ENDS = ("auto", "uring", "pread", "mmap")
 POLICIES = ("lrfu", "lru", "lfu")
 PRECISIONS = ("full", "low")
-# Demanded requests that io_uring has under way, however few the drive liked best when it was probed
-# with requests three times as long: a request that waits here is handed over only when a thread
-# looks. The first eight tokens of an 18.5 GB model in 8 GB took 693 ms each with 16 and 503 with
-# 48, the next 24 took 216 and 165 (four runs each, taking turns); 96 and 192 gained no more.
-RING_DEPTH = 64
 # What Python and its libraries take, and the part of a budget that is the kernel's (page tables,
 # reads under way). A small budget gives a larger part instead, for whoever tries one.
 PYTHON_BYTES = 48 << 20
@@ -167,9 +162,7 @@ class Streaming:
             guesses = read_speculator(self.speculator, file, key)
             options["trained"] = [guess.to_core() for guess in guesses]
             options["bytes"] = max(1, expert_bytes - sum(guess.bytes for guess in guesses))
-        if self.depth is None:
-            options["ring_depth"] = RING_DEPTH
-        else:
+        if self.depth is not None:
             options["depth"] = self.depth
         if self.request_bytes is not None:
             options["request_bytes"] = self.request_bytes
