@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.serve.merged import ToolCall, content, merge, reasoning
+from tests.serve.requests import cut_anywhere
 from tests.serve.scripted import ScriptedLLM, talk
 from tests.text import metadata
 from zerostall import SamplingParams
@@ -121,11 +122,7 @@ WORDS += ["<function=add>", "<parameter=a>", "</parameter>", "</function>", "<",
 )
 def test_how_a_text_is_cut_changes_nothing(style, words, random):
     text = "".join(words)
-    pieces, rest = [], text
-    while rest:
-        cut = random.randint(1, len(rest))
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
+    pieces = cut_anywhere(text, random)
     assert parse(style, pieces) == parse(style, [text])
 
 

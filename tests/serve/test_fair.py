@@ -10,6 +10,7 @@ import threading
 import httpx
 import pytest
 
+from tests.serve.requests import BODIES
 from tests.serve.scripted import ScriptedLLM, inside
 from tests.serve.test_connections import listening, url
 from tests.tasks import HANG_S, eventually
@@ -19,13 +20,6 @@ from zerostall.serve.service import Service
 from zerostall.serve.settings import Settings
 
 MANY, ONE = {"Authorization": "Bearer many"}, {"Authorization": "Bearer one"}
-HELLO = [{"role": "user", "content": "x"}]
-BODIES = {
-    "/v1/completions": {"prompt": [1, 2], "max_tokens": 2},
-    "/v1/chat/completions": {"messages": HELLO, "max_tokens": 2},
-    "/v1/responses": {"input": "x", "max_output_tokens": 2},
-    "/v1/messages": {"messages": HELLO, "max_tokens": 2},
-}
 KEYS = ("many", "one")
 
 

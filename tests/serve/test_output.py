@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.serve.merged import ToolCall, content, merge, reasoning
+from tests.serve.requests import cut_anywhere
 from zerostall.serve.calls.objects import parse_call
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.output import OutputParser
@@ -101,11 +102,7 @@ def test_the_parts_of_a_text(text, options, parts):
 )
 def test_how_a_text_is_cut_changes_nothing(words, random, thinking, tools):
     text = "".join(words)
-    pieces, rest = [], text
-    while rest:
-        cut = random.randint(1, len(rest))
-        pieces.append(rest[:cut])
-        rest = rest[cut:]
+    pieces = cut_anywhere(text, random)
     options = {"thinking": thinking, "tools": tools}
     assert parse(pieces, **options) == parse([text], **options)
 

@@ -6,15 +6,8 @@ import asyncio
 
 import pytest
 
+from tests.serve.requests import BODIES
 from tests.serve.scripted import ScriptedLLM, talk
-
-HELLO = [{"role": "user", "content": "x"}]
-BODIES = {
-    "/v1/completions": {"prompt": [1, 2], "max_tokens": 2},
-    "/v1/chat/completions": {"messages": HELLO, "max_tokens": 2},
-    "/v1/responses": {"input": "x", "max_output_tokens": 2},
-    "/v1/messages": {"messages": HELLO, "max_tokens": 2},
-}
 
 
 @pytest.mark.parametrize("path", BODIES)
