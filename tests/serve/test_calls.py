@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.serve.bodies import cut_anywhere
 from tests.serve.merged import ToolCall, content, merge, reasoning
-from tests.serve.requests import cut_anywhere
 from tests.serve.scripted import ScriptedLLM, talk
 from tests.text import metadata
 from zerostall import SamplingParams

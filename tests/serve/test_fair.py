@@ -10,7 +10,7 @@ import threading
 import httpx
 import pytest
 
-from tests.serve.requests import BODIES
+from tests.serve.bodies import BODIES
 from tests.serve.scripted import ScriptedLLM, inside
 from tests.serve.test_connections import listening, url
 from tests.tasks import HANG_S, eventually

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.serve.bodies import cut_anywhere
 from tests.serve.merged import ToolCall, content, merge, reasoning
-from tests.serve.requests import cut_anywhere
 from zerostall.serve.calls.objects import parse_call
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.output import OutputParser

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.serve.requests import BODIES
+from tests.serve.bodies import BODIES
 from tests.serve.scripted import ScriptedLLM, talk
 
 
