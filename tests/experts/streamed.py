@@ -122,6 +122,15 @@ def check_counters(engine: _core.Engine) -> dict[str, int]:
     return stats
 
 
+def came_from_the_drive(engine: _core.Engine) -> int:
+    """How many demands were not of experts that stay in memory.
+
+    Of a small model the speculator may have foreseen them all, so it need not be misses.
+    """
+    stats = check_counters(engine)
+    return stats["shadow_hits"] + stats["misses"]
+
+
 def until_it_works(
     engine: _core.Engine, run: Callable[[], Any], most: int = 60
 ) -> tuple[Any, list[str]]:
