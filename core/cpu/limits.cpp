@@ -9,6 +9,7 @@
 
 #include "base/aligned.h"
 #include "cpu/features.h"
+#include "cpu/tile_config.h"
 
 #ifdef ZS_X86
 #include <immintrin.h>
@@ -213,13 +214,11 @@ __attribute__((target("avx512f"))) double float_avx512(size_t rounds) {
 
 // Four sums of 16 x 16 from two tiles of each operand, the blocking that hides the latency.
 __attribute__((target("amx-tile,amx-int8"))) double int8_amx(size_t rounds) {
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-  } shape;
-  for (int tile = 0; tile < 8; ++tile) shape.row_bytes[tile] = 64, shape.rows[tile] = 16;
-  _tile_loadconfig(&shape);
+  static constexpr TileShape kWhole{16, 64};
+  static constexpr TileConfig kConfig{kWhole, kWhole, kWhole, kWhole,
+                                      kWhole, kWhole, kWhole, kWhole};
+  static_assert(kConfig.valid());
+  _tile_loadconfig(&kConfig);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

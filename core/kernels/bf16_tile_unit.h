@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/bf16_pairs.h"
+#include "kernels/use_tiles.h"
 
 namespace zs::kernels {
 namespace {
@@ -18,20 +19,8 @@ struct Bf16TileUnit {
   // conversions and loads, not yet measured.
   static constexpr size_t kMinTokens = 8;
 
-  class Use {
-   public:
-    Use() {
-      struct alignas(64) {
-        uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        uint16_t row_bytes[16] = {64, 64, 64, 64, 64};
-        uint8_t rows[16] = {16, 16, 16, 16, 16};
-      } shape;
-      _tile_loadconfig(&shape);
-    }
-    ~Use() { _tile_release(); }
-    Use(const Use&) = delete;
-    Use& operator=(const Use&) = delete;
-  };
+  static constexpr cpu::TileConfig kConfig{{16, 64}, {16, 64}, {16, 64}, {16, 64}, {16, 64}};
+  using Use = UseTiles<kConfig>;
 
   // Tiles 0 and 1 are the sums of the panels, 2 activations, 3 and 4 weights.
   static void product(const Bf16Panel* w, const Bf16Rows& x, size_t steps, size_t panels,

@@ -64,28 +64,16 @@ struct LegacyKernel {
     }
   }
 
+  using TileChunk = Chunk;
+  static void unpack_tiles(const Span& span, Chunk& chunk) { unpack(span, chunk); }
+
   template <class Tiles, class Acc>
-  static void tiles(const Chunk& chunk, size_t columns, const Activations& a,
+  static void tiles(const Chunk* chunks, size_t panels, size_t columns, const Activations& a,
                     const TileTokens& tile, Acc&& acc) {
-    static_assert(!V::kSignedBytes, "products of unsigned bytes");
-    alignas(64) int32_t product[kBlocks][kTileRows][kPanelRows];
-    const size_t blocks = columns / kBlock;
-    for (size_t b = 0; b < blocks; ++b) {
-      Tiles::template product<kSteps>(tile.x + b * kBlock, tile.stride, chunk.values[b][0],
-                                      product[b]);
-    }
-    for (size_t t = 0; t < tile.tokens; ++t) {
-      F sum[1] = {V::load(acc(t))};
-      for (size_t b = 0; b < blocks; ++b) {
-        I total[1];
-        start<1>(a, tile.at + t, b, total);
-        total[0] = V::iadd(total[0], V::iload(product[b][t]));
-        finish<1>(chunk.d[b], chunk.m[b], a, tile.at + t, b, total, sum);
-      }
-      V::store(acc(t), sum[0]);
+    for (size_t p = 0; p < panels; ++p) {
+      tiles_of<Tiles>(chunks[p], columns, a, tile, [&](size_t t) { return acc(t, p); });
     }
   }
-
   template <int T>
   ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     for (size_t b = 0; b < span.columns / kBlock; ++b) {
@@ -111,6 +99,26 @@ struct LegacyKernel {
   }
   ZS_INLINE static I broadcast32(const void* from) {
     return V::iset1(static_cast<int32_t>(quant::load32(from)));
+  }
+  template <class Tiles, class Acc>
+  static void tiles_of(const Chunk& chunk, size_t columns, const Activations& a,
+                       const TileTokens& tile, Acc&& acc) {
+    static_assert(!V::kSignedBytes, "products of unsigned bytes");
+    alignas(64) int32_t product[kBlocks][kTileRows][kPanelRows];
+    const size_t blocks = columns / kBlock;
+    for (size_t b = 0; b < blocks; ++b) {
+      Tiles::product32(tile.x + b * kBlock, tile.stride, chunk.values[b][0], product[b]);
+    }
+    for (size_t t = 0; t < tile.tokens; ++t) {
+      F sum[1] = {V::load(acc(t))};
+      for (size_t b = 0; b < blocks; ++b) {
+        I total[1];
+        start<1>(a, tile.at + t, b, total);
+        total[0] = V::iadd(total[0], V::iload(product[b][t]));
+        finish<1>(chunk.d[b], chunk.m[b], a, tile.at + t, b, total, sum);
+      }
+      V::store(acc(t), sum[0]);
+    }
   }
   template <int T>
   ZS_INLINE static void start(const Activations& a, const size_t* at, size_t b, I* total) {

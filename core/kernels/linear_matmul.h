@@ -17,11 +17,12 @@
 //                                       V::F* acc)
 //       // the same for one panel, unpacking in registers
 //
-// and, for integers, the sums of one chunk by tile registers (linear_tiles.h), acc(t) being the
-// address of token t's 16 sums:
+// and, for integers, the sums of one chunk of some panels by tile registers (linear_tiles.h),
+// acc(t, p) being the address of token t's 16 sums of panel p:
 //
-//   template <class Tiles, class Acc> static void tiles(const Chunk&, size_t columns,
-//                                       const Activations&, const TileTokens&, Acc&& acc)
+//   TileChunk, static void unpack_tiles(const Span&, TileChunk&)
+//   template <class Tiles, class Acc> static void tiles(const TileChunk*, size_t panels,
+//                       size_t columns, const Activations&, const TileTokens&, Acc&& acc)
 //
 // All do the same float operations in the same order, so a token's result does not depend on
 // which of them computes it.

@@ -9,6 +9,7 @@
 
 #include "kernels/linear_matmul.h"
 #include "kernels/table.h"
+#include "kernels/tile_sums.h"
 #include "kernels/vec.h"
 
 namespace zs::kernels {
@@ -93,24 +94,70 @@ struct SuperKernel {
     });
   }
 
-  template <class Tiles, class Acc>
-  static void tiles(const Chunk& chunk, size_t, const Activations& a, const TileTokens& tile,
-                    Acc&& acc) {
-    static_assert(!V::kSignedBytes, "products of unsigned bytes, scales in int32");
-    alignas(64) int32_t product[kGroups][kTileRows][kPanelRows];
-    for (int g = 0; g < kGroups; ++g) {
-      Tiles::template product<kSteps>(tile.x + g * C::kGroup, tile.stride, chunk.values[g * kSteps],
-                                      product[g]);
+  // For tiles, which sum over whole blocks: values less their offset, times the scale of their
+  // group, which is exact in 16 bits.
+  static constexpr bool kTwoBytes =
+      kOffset != 0 || C::kSignedScales || C::kMax * C::kScaleLimit > 255;
+  static constexpr int kMagnitude = C::kMax > kOffset ? C::kMax - kOffset : 0;
+  static_assert((kMagnitude > kOffset ? kMagnitude : kOffset) * C::kScaleLimit < 1 << 15);
+  static_assert(C::kMax * C::kScaleLimit < 1 << 15);
+
+  struct alignas(64) TileChunk {
+    uint8_t low[256 / 4][64];
+    int8_t high[kTwoBytes ? 256 / 4 : 1][64];
+    I pairs[C::kMinimum ? kGroups / 2 : 1];
+    F d, dmin;
+  };
+
+  static void unpack_tiles(const Span& span, TileChunk& chunk) {
+    const ConstPanelBlock packed = block_of(span);
+    I scales[kGroups / 4], factors[kGroups], offsets[kGroups];
+    C::template scales<V>(packed, scales);
+    unroll<kGroups>([&](auto g) ZS_INLINE_LAMBDA {
+      factors[g] = V::twice16(scale<g.value>(scales));
+      offsets[g] = V::mul16(factors[g], V::iset1(kOffset << 16 | kOffset));
+    });
+    chunk.d = C::template scale<V>(packed);
+    if constexpr (C::kMinimum) {
+      make_pairs(packed, scales, chunk.pairs);
+      chunk.dmin = C::template minimum<V>(packed);
     }
-    for (size_t t = 0; t < tile.tokens; ++t) {
-      I total[1] = {V::izero()}, low[1];
-      unroll<kGroups>([&](auto g) ZS_INLINE_LAMBDA {
-        total[0] = V::iadd(total[0], V::imul(V::iload(product[g][t]), chunk.scales[g]));
-      });
-      if constexpr (kLow) sum_low<1>(chunk.pairs, a, tile.at + t, low);
-      F sum[1] = {V::load(acc(t))};
-      finish<1>(chunk.d, chunk.dmin, a, tile.at + t, total, low, sum);
-      V::store(acc(t), sum[0]);
+    unroll<C::kUnits>([&](auto unit) ZS_INLINE_LAMBDA {
+      C::template values<V, unit.value>(packed,
+                                        [&](auto slot, auto step, I bytes) ZS_INLINE_LAMBDA {
+                                          constexpr int kGroup = C::group(unit.value, slot.value);
+                                          constexpr int kAt = kGroup * kSteps + step.value;
+                                          I even = V::mul16(V::even_u8(bytes), factors[kGroup]);
+                                          I odd = V::mul16(V::odd_u8(bytes), factors[kGroup]);
+                                          if constexpr (kOffset != 0) {
+                                            even = V::sub16(even, offsets[kGroup]);
+                                            odd = V::sub16(odd, offsets[kGroup]);
+                                          }
+                                          V::istore(chunk.low[kAt], V::low_bytes(even, odd));
+                                          if constexpr (kTwoBytes)
+                                            V::istore(chunk.high[kAt], V::high_bytes(even, odd));
+                                        });
+    });
+  }
+
+  template <class Tiles, class Acc>
+  static void tiles(const TileChunk* chunks, size_t panels, size_t, const Activations& a,
+                    const TileTokens& tile, Acc&& acc) {
+    static_assert(!V::kSignedBytes, "values plus their offset");
+    TileBytes bytes[kTilePanels];
+    TileSums sums[kTilePanels];
+    for (size_t p = 0; p < panels; ++p) bytes[p] = {chunks[p].low[0], chunks[p].high[0]};
+    Tiles::template product256<kTwoBytes>(tile.x, tile.stride, bytes, panels, sums);
+    for (size_t p = 0; p < panels; ++p) {
+      const TileChunk& chunk = chunks[p];
+      for (size_t t = 0; t < tile.tokens; ++t) {
+        I total = V::iload(sums[p].low[t]), low[1];
+        if constexpr (kTwoBytes) total = V::iadd(total, V::ishl(V::iload(sums[p].high[t]), 8));
+        if constexpr (C::kMinimum) sum_low<1>(chunk.pairs, a, tile.at + t, low);
+        F sum = V::load(acc(t, p));
+        add_block(chunk.d, chunk.dmin, a, tile.at[t], total, low[0], sum);
+        V::store(acc(t, p), sum);
+      }
     }
   }
 
@@ -179,13 +226,15 @@ struct SuperKernel {
   ZS_INLINE static void finish(F d, F dmin, const Activations& a, const size_t* at, I* total,
                                const I* low, F* acc) {
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
-      const F dx = V::set1(a.scales[at[t] / 256]);
       if constexpr (kOffset != 0) total[t] = V::isub(total[t], times_offset(low[t]));
-      acc[t] = V::fma(V::mul(d, dx), V::from_int(total[t]), acc[t]);
-      if constexpr (C::kMinimum) {
-        acc[t] = V::fnma(V::mul(dmin, dx), V::from_int(low[t]), acc[t]);
-      }
+      add_block(d, dmin, a, at[t], total[t], low[t], acc[t]);
     });
+  }
+  ZS_INLINE static void add_block(F d, F dmin, const Activations& a, size_t at, const I& total,
+                                  const I& low, F& acc) {
+    const F dx = V::set1(a.scales[at / 256]);
+    acc = V::fma(V::mul(d, dx), V::from_int(total), acc);
+    if constexpr (C::kMinimum) acc = V::fnma(V::mul(dmin, dx), V::from_int(low), acc);
   }
   ZS_INLINE static I times_offset(I low) {
     static_assert((kOffset & (kOffset - 1)) == 0, "a shift multiplies");

@@ -1,14 +1,16 @@
-// Matrix products on tile registers: 16 tokens times 16 rows, one group of columns at a time, so
-// that the group's integer scale still applies to an exact sum and the bits stay those of every
-// other instruction set. Over the packed panels and unpacked chunks of linear_matmul.h.
+// Matrix products on tile registers: 16 tokens times 16 rows, as many columns at a time as share
+// their float scales, with exact integer sums, so that the bits stay those of every other
+// instruction set. Over the packed panels of linear_matmul.h.
 //
 // Tiles is TileUnit (tile_unit.h) or, on any machine, TileModel (tile_model.h):
 //
 //   static constexpr size_t kMinTokens;   // fewer are left to `few`
 //   struct Use { Use(); ~Use(); };        // tiles may be used while one exists
-//   template <int Steps> static void product(const int8_t* x, size_t stride, const uint8_t* w,
-//                                            int32_t (*out)[16]);
-//       // out[t][r] = sum over k < 4 * Steps of x[t * stride + k] * w[k / 4][r][k % 4], exact
+//   static void product32(const int8_t* x, size_t stride, const uint8_t* w, TileSum& out);
+//       // out[t][r] = sum over k < 32 of x[t * stride + k] * w[k / 4][r][k % 4], exact
+//   template <bool TwoBytes> static void product256(const int8_t* x, size_t stride,
+//                                    const TileBytes* w, size_t panels, TileSums* out);
+//       // the same over 256 columns of one or two panels, for low bytes and for high ones
 #pragma once
 
 #include <cstring>
@@ -22,8 +24,14 @@ template <class K, class Tiles, void (*few)(const MatmulJob&)>
 struct TileMatmul {
   using V = typename K::V;
   using Base = Matmul<K>;
-  using Scratch = typename Base::Scratch;
   static constexpr size_t kPanels = Base::kTilePanels;
+
+  struct Scratch {
+    typename K::TileChunk chunk[kPanels];
+    alignas(64) float acc[kPassTokens][kPanels][kPanelRows];  // as many tokens as there are
+  };
+  static_assert(sizeof(Scratch) <= matmul_scratch_bytes(kPassTokens));
+  static_assert(offsetof(Scratch, acc) <= matmul_scratch_bytes(0));
 
   static void run(const MatmulJob& job) {
     if (job.tokens < Tiles::kMinTokens) return few(job);
@@ -47,7 +55,7 @@ struct TileMatmul {
       for (size_t p = 0; p < panels; ++p) {
         Span of_panel = span;
         of_panel.panel += p * Base::packed_bytes(job.columns);
-        K::unpack(of_panel, scratch.chunk[p]);
+        K::unpack_tiles(of_panel, scratch.chunk[p]);
       }
       for (size_t done = 0; done < tokens; done += kTileRows) {
         const size_t left = tokens - done;
@@ -78,10 +86,8 @@ struct TileMatmul {
       tile.x = gathered[0];
       tile.stride = K::kChunkColumns;
     }
-    for (size_t p = 0; p < panels; ++p) {
-      K::template tiles<Tiles>(scratch.chunk[p], span.columns, *job.activations, tile,
-                               [&](size_t t) { return scratch.acc[done + t][p]; });
-    }
+    K::template tiles<Tiles>(scratch.chunk, panels, span.columns, *job.activations, tile,
+                             [&](size_t t, size_t p) { return scratch.acc[done + t][p]; });
   }
 };
 

@@ -72,7 +72,7 @@ inline constexpr size_t kMaxTokens = 4096;  // the most rows of one job
 // Two unpacked panel blocks, and float accumulators of 2 x 16 rows for the tokens of one pass.
 inline constexpr size_t kPassTokens = 128;
 inline constexpr size_t matmul_scratch_bytes(size_t tokens) {
-  return 12288 + (tokens < kPassTokens ? tokens : kPassTokens) * 128;
+  return 17920 + (tokens < kPassTokens ? tokens : kPassTokens) * 128;
 }
 
 enum class Activation : uint8_t { Silu, Gelu, GeluTanh, SwigluOai };

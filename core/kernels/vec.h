@@ -35,6 +35,10 @@
 //           I bsub(I, uint8_t)              // subtracts from every byte, modulo 256
 //           I even_u8(I), odd_u8(I), even_s8(I), odd_s8(I)
 //                                           // bytes 0, 2 or 1, 3 of a lane as two int16
+// for tiles (not in Avx2Vec), lanes being two int16, modulo 2^16:
+//           I twice16(I)                    // the low int16 in both; I mul16, sub16 (I, I)
+//           I low_bytes(I even, I odd), high_bytes(I even, I odd)
+//                                           // those of even in bytes 0, 2, of odd in 1, 3
 // integer products, exact: x holds in every lane the same 4 int8 in -127..127
 //           I dot_pairs(I acc, I pairs, I x)  // acc + sum of 2 int16 * int16
 //           void dot<Max, Index, Count>(I& total, I& part, I u, I x)

@@ -109,6 +109,18 @@ struct Avx512Vec {
   ZS_INLINE static I even_s8(I a) { return _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8); }
   ZS_INLINE static I odd_s8(I a) { return _mm512_srai_epi16(a, 8); }
 
+  ZS_INLINE static I twice16(I a) {
+    return _mm512_or_si512(iand(a, 0xffff), _mm512_slli_epi32(a, 16));
+  }
+  ZS_INLINE static I mul16(I a, I b) { return _mm512_mullo_epi16(a, b); }
+  ZS_INLINE static I sub16(I a, I b) { return _mm512_sub_epi16(a, b); }
+  ZS_INLINE static I low_bytes(I even, I odd) {
+    return _mm512_mask_blend_epi8(kOddBytes, even, _mm512_slli_epi16(odd, 8));
+  }
+  ZS_INLINE static I high_bytes(I even, I odd) {
+    return _mm512_mask_blend_epi8(kOddBytes, _mm512_srli_epi16(even, 8), odd);
+  }
+
   // --- integer products -----------------------------------------------------------------
   ZS_INLINE static I dot_pairs(I acc, I pairs, I x) { return _mm512_dpwssd_epi32(acc, pairs, x); }
   template <int Max, int Index, int Count>
@@ -131,6 +143,7 @@ struct Avx512Vec {
   }
 
  private:
+  static constexpr __mmask64 kOddBytes = 0xaaaaaaaaaaaaaaaa;
   ZS_INLINE static __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1); }
   ZS_INLINE static __m256i load256(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));

@@ -218,6 +218,26 @@ struct ScalarVec {
   ZS_CALL static I odd_s8(const I& a) {
     return ieach([&](int i) { return pair(int8_t(a.v[i] >> 8), int8_t(a.v[i] >> 24)); });
   }
+  ZS_CALL static I twice16(const I& a) {
+    return ieach([&](int i) { return pair(int16_t(a.v[i]), int16_t(a.v[i])); });
+  }
+  ZS_CALL static I mul16(const I& a, const I& b) {
+    return each16(a, b, [](int x, int y) { return x * y; });
+  }
+  ZS_CALL static I sub16(const I& a, const I& b) {
+    return each16(a, b, [](int x, int y) { return x - y; });
+  }
+  ZS_CALL static I low_bytes(const I& even, const I& odd) {
+    return ieach([&](int i) {
+      return (even.v[i] & 0x00ff00ff) | int32_t(uint32_t(odd.v[i] & 0x00ff00ff) << 8);
+    });
+  }
+  ZS_CALL static I high_bytes(const I& even, const I& odd) {
+    return ieach([&](int i) {
+      return int32_t(uint32_t(even.v[i]) >> 8 & 0x00ff00ff) |
+             int32_t(uint32_t(odd.v[i]) & 0xff00ff00);
+    });
+  }
 
   // --- integer products -----------------------------------------------------------------
   ZS_CALL static I dot_pairs(const I& acc, const I& pairs, const I& x) {
@@ -246,6 +266,13 @@ struct ScalarVec {
   }
 
  private:
+  template <class Fn>
+  ZS_INLINE static I each16(const I& a, const I& b, Fn&& fn) {
+    return ieach([&](int i) {
+      return pair(int16_t(fn(int16_t(a.v[i]), int16_t(b.v[i]))),
+                  int16_t(fn(int16_t(a.v[i] >> 16), int16_t(b.v[i] >> 16))));
+    });
+  }
   ZS_INLINE static int32_t pair(int16_t low, int16_t high) {
     return int32_t(uint32_t(uint16_t(low)) | uint32_t(uint16_t(high)) << 16);
   }
