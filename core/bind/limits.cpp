@@ -91,18 +91,21 @@ double drive_bandwidth(const std::string& path, size_t depth, size_t request_byt
 }
 
 // Random weights of which no scale is infinite or NaN wherever the format keeps its scales: bit
-// 14 of every half is the exponent's highest. Floats get exponents near zero, so that none is
-// denormal, which would cost time.
+// 14 of every half is the exponent's highest. Floats, and MXFP4's scales of a byte, get exponents
+// near zero, so that none is denormal, which would cost time.
 void fill_weights(const quant::FormatTraits& t, uint8_t* data, size_t bytes) {
   uint64_t state = 0x9e3779b97f4a7c15;
   const bool floats = t.activations == quant::ActivationKind::F32;
   // Per 16 bits: what may be random, and what is set. F32 and BF16 share their upper half.
   const bool f16 = t.name == "F16";
-  const uint64_t keep = !floats              ? 0xbfbfbfbfbfbfbfbf
+  const bool mxfp4 = t.name == "MXFP4";
+  const uint64_t keep = mxfp4                ? 0x3f3f3f3f3f3f3f3f
+                        : !floats            ? 0xbfbfbfbfbfbfbfbf
                         : f16                ? 0x83ff83ff83ff83ff
                         : t.block_bytes == 4 ? 0x807fffff807fffff
                                              : 0x807f807f807f807f;
-  const uint64_t set = !floats              ? 0
+  const uint64_t set = mxfp4                ? 0x4040404040404040
+                       : !floats            ? 0
                        : f16                ? 0x2400240024002400
                        : t.block_bytes == 4 ? 0x3c8000003c800000
                                             : 0x3c803c803c803c80;
