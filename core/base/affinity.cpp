@@ -58,11 +58,6 @@ bool bind_thread(const std::vector<int>& cpus) {
   return write_mask(mask);
 }
 
-bool run_when_idle() {
-  const sched_param none{};
-  return sched_setscheduler(0, SCHED_IDLE, &none) == 0;  // of the thread
-}
-
 ScopedBinding::ScopedBinding(int cpu) {
   bound_ = cpu >= 0 && cpu < kMaxCpus && read_mask(saved_) && (saved_[cpu / 64] & bit(cpu)) &&
            bind_thread(cpu);
@@ -79,9 +74,6 @@ bool bind_thread(int) {
   return false;
 }
 bool bind_thread(const std::vector<int>&) {
-  return false;
-}
-bool run_when_idle() {
   return false;
 }
 ScopedBinding::ScopedBinding(int) {}

@@ -18,9 +18,6 @@ bool bind_thread(int cpu);
 // The same for several CPUs.
 bool bind_thread(const std::vector<int>& cpus);
 
-// Lets the calling thread run only where a CPU has nothing else to do; false if the system refuses.
-bool run_when_idle();
-
 // Binds the calling thread to a CPU for a scope and restores its mask after it. Does nothing if
 // the mask no longer has the CPU. Allocates nothing.
 class ScopedBinding {

@@ -71,6 +71,7 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.policy = policy_named(from.get<std::string>("policy", "lrfu"));
   experts.half_life = from.get("half_life", experts.half_life);
   experts.speculate = from.get("speculate", experts.speculate);
+  experts.prefault = from.get("prefault", experts.prefault);
   experts.check_records = from.get("check_records", experts.check_records);
   experts.node = from.get("node", experts.node);
   experts.route_margin = from.get("route_margin", experts.route_margin);

@@ -22,6 +22,7 @@ struct Options {
   Policy policy = Policy::Lrfu;
   double half_life = 256;  // steps after which a demand counts half (Lrfu)
   bool speculate = true;   // read what the next layer is likely to want
+  bool prefault = true;    // slots get their pages at load
   // Lossy: an expert in memory is chosen before another whose router logit is larger by less.
   float route_margin = 0;
   // Lossy: decoding computes an expert that is not in memory with its low copy, which is read

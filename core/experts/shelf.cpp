@@ -1,9 +1,8 @@
-// Slots in one reservation, taken in order so that pages come only as they are needed.
+// Slots in one reservation, taken in order: those that were not filled get their pages then.
 #include "experts/shelf.h"
 
 #include <algorithm>
 
-#include "base/affinity.h"
 #include "cpu/node_memory.h"
 
 #if defined(__linux__)
@@ -11,12 +10,6 @@
 #endif
 
 namespace zs::experts {
-namespace {
-
-constexpr size_t kSlotsAhead = 64;
-constexpr size_t kStop = std::numeric_limits<size_t>::max();
-
-}  // namespace
 
 Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed)
     : slot_bytes_(slot_bytes),
@@ -24,19 +17,15 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool back
       backed_(backed),
       usable_(count),
       memory_(slot_bytes * count, "the memory for experts"),
-      backing_(memory_.data(), memory_.size(), 2),
+      backing_(memory_.data(), memory_.size(), kFillers),
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),
       memory_of_(count, Memory::None),
-      fresh_end_(static_cast<uint32_t>(count)),
-      fill_to_(0) {
+      fresh_end_(static_cast<uint32_t>(count)) {
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
-  if (!backed_) return;
-  fill_to_ = std::min(kSlotsAhead * slot_bytes, fillable());
-  filler_ = std::thread([this] { fill(); });
 }
 
 // Whole blocks before the first slot that is retired and was never in use.
@@ -51,44 +40,12 @@ uint32_t Shelf::take(ExpertId id) {
     free_.pop_back();
   } else if (fresh_ < fresh_end_) {
     slot = fresh_++;
-    if (backed_) back(fresh_ * slot_bytes_);
+    fill(0, fresh_ * slot_bytes_);
   }
   if (slot == kNone) return kNone;
   owner_[slot] = id;
   memory_of_[slot] = Memory::Given;
   return slot;
-}
-
-// Slots before `end` get their memory now, and those that are next meanwhile.
-void Shelf::back(size_t end) {
-  const size_t ahead = std::min(end + kSlotsAhead * slot_bytes_, fillable());
-  if (ahead > fill_to_.load(std::memory_order_relaxed)) {
-    fill_to_.store(ahead, std::memory_order_relaxed);
-    fill_to_.notify_one();
-  }
-  backing_.fill(0, std::min(end, fillable()));
-}
-
-Shelf::~Shelf() {
-  fill_to_.store(kStop);
-  fill_to_.notify_one();
-  if (filler_.joinable()) filler_.join();
-}
-
-// What is computed goes first: where all cores are busy, take() asks for pages itself.
-void Shelf::fill() {
-  run_when_idle();
-  for (size_t end = 0;;) {
-    fill_to_.wait(end);
-    for (;;) {
-      const std::lock_guard lock(filling_);
-      end = fill_to_.load();  // lowered when slots are retired
-      if (end == kStop) return;
-      const size_t filled = backing_.filled();
-      if (filled >= end) break;
-      backing_.fill(1, filled + Backing::kBlock);
-    }
-  }
 }
 
 void Shelf::give_back(uint32_t slot) {
@@ -123,11 +80,9 @@ size_t Shelf::unbacked() const {
 
 bool Shelf::retire() {
   if (free() == 0 || !may_retire()) return false;
-  const std::lock_guard lock(filling_);
   uint32_t slot;
   if (fresh_ < fresh_end_) {
     slot = --fresh_end_;
-    fill_to_ = std::min(fill_to_.load(), fillable());
   } else {
     slot = free_.back();
     free_.pop_back();

@@ -1,10 +1,8 @@
 // Memory for experts of one size: slots, who owns them, and which one to give up next.
 #pragma once
 
-#include <atomic>
+#include <algorithm>
 #include <limits>
-#include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/aligned.h"
@@ -21,7 +19,14 @@ class Shelf {
   // Pages come from NUMA node `node`, if it is not negative. Not `backed`: what the slots hold is
   // elsewhere, and gone as soon as they are free.
   Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed);
-  ~Shelf();
+
+  // On each of at most kFillers threads: gives slots their memory, up to so many bytes of them all.
+  // What is not filled gets it as it is used.
+  static constexpr int kFillers = 64;
+  void fill(int thread, size_t end) {
+    if (backed_) backing_.fill(thread, std::min(end, fillable()));
+  }
+  size_t fillable_bytes() const { return backed_ ? fillable() : 0; }
 
   size_t slot_bytes() const { return slot_bytes_; }
   size_t bytes() const { return memory_.size(); }  // of all slots, retired ones too
@@ -84,13 +89,6 @@ class Shelf {
   uint32_t fresh_ = 0, fresh_end_;
 
   size_t fillable() const;
-  void back(size_t end);
-  // Pages come from the system at a few GB/s at best, so a thread of its own stays some slots
-  // ahead of take(); it sleeps when it is.
-  void fill();
-  std::mutex filling_;           // held for each block, and while slots are retired
-  std::atomic<size_t> fill_to_;  // bytes; kStop: the thread ends
-  std::thread filler_;
 };
 
 }  // namespace zs::experts

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "cpu/memory_room.h"
 #include "experts/habits.h"
 #include "experts/layout.h"
@@ -89,6 +90,10 @@ class Store {
   // may be demanded.
   void drop_in_place();
 
+  // Gives slots their memory, on all threads, as long as the system has some to spare: pages that
+  // come while experts are read into them make reading several times slower. `progress(done,
+  // total)` counts bytes and may throw to give up.
+  void fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
   // Reads the experts of the highest scores, as far as there is room, and waits for them.
   // `progress(done, total)` counts experts and may throw to give up.
   void warm(const std::function<void(size_t, size_t)>& progress);
@@ -188,6 +193,7 @@ class Store {
   void grow(size_t bytes);
   bool retire_slot(Size& size);
   size_t unbacked_bytes() const;
+  size_t least_room() const;
   void take_finished(std::chrono::microseconds timeout);
   void arrived(ExpertId id, bool step_fails);
   void read_again(ExpertId id);

@@ -14,6 +14,9 @@ constexpr size_t kLeastRoomPart = 128;
 constexpr size_t kLeastRoom = size_t{4} << 20;
 constexpr double kMostPressure = 20;
 
+// Memory is looked at after so much has been filled.
+constexpr size_t kFillStep = size_t{256} << 20;
+
 // What a shelf has now of what it had at first.
 double part_left(const Shelf& shelf) {
   return static_cast<double>(shelf.count() * shelf.slot_bytes()) /
@@ -36,13 +39,35 @@ void Store::adapt() {
   const auto left = memory_room_.bytes();
   if (!left) return;
   const int64_t room = *left - static_cast<int64_t>(unbacked_bytes());
-  const auto least = static_cast<int64_t>(std::max(options_.bytes / kLeastRoomPart, kLeastRoom));
+  const auto least = static_cast<int64_t>(least_room());
   const bool pressed = memory_room_.pressure() > kMostPressure;
   if (room < least || pressed) {
     shrink(static_cast<size_t>(std::max(2 * least - room, least)));
   } else if (room > 3 * least) {
     grow(static_cast<size_t>(room - 2 * least));
   }
+}
+
+void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
+  size_t all = 0, done = 0;
+  for (const Size& size : sizes_) all += size.shelf.fillable_bytes();
+  const int fillers = std::min(pool.size(), Shelf::kFillers);
+  for (Size& size : sizes_) {
+    for (size_t end = 0; end < size.shelf.fillable_bytes();) {
+      const auto left = memory_room_.bytes();
+      if (left && *left < static_cast<int64_t>(kFillStep + least_room())) return;
+      end = std::min(end + kFillStep, size.shelf.fillable_bytes());
+      pool.run([&](int thread) {
+        if (thread < fillers) size.shelf.fill(thread, end);
+      });
+      progress(done + end, all);
+    }
+    done += size.shelf.fillable_bytes();
+  }
+}
+
+size_t Store::least_room() const {
+  return std::max(options_.bytes / kLeastRoomPart, kLeastRoom);
 }
 
 size_t Store::unbacked_bytes() const {

@@ -86,6 +86,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
     program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
                             experts_ ? &experts_->queue() : nullptr, progress);
     if (options.experts.check_records) program_.weights().check_records(pool_);
+    if (experts_ && options.experts.prefault) experts_->fill(pool_, progress);
     if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
   } catch (...) {
     if (const auto lost = take_lost()) throw *lost;  // which may be why

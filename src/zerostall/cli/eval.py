@@ -39,6 +39,7 @@ def ppl(
     io: options.Io = "auto",
     policy: options.Policy = "lrfu",
     speculate: options.Speculate = True,
+    prefault: options.Prefault = True,
     speculator: options.Speculator = None,
     mirror: options.Mirror = None,
     profile: options.Profile = None,

@@ -103,6 +103,13 @@ Policy = Annotated[
 Speculate = Annotated[
     bool, typer.Option(help="Read what the next layer is likely to want.", rich_help_panel=STREAMED)
 ]
+Prefault = Annotated[
+    bool,
+    typer.Option(
+        help="Give the memory for experts its pages at load, not as they are used.",
+        rich_help_panel=STREAMED,
+    ),
+]
 Mirror = Annotated[
     list[Path] | None,
     typer.Option(
@@ -185,6 +192,7 @@ class Loading:
     io: str = "auto"
     policy: str = "lrfu"
     speculate: bool = True
+    prefault: bool = True
     mirror: Sequence[Path] | None = None
     profile: Path | None = None
     trace: Path | None = None
@@ -213,6 +221,7 @@ class Loading:
             self.io,
             self.policy,
             speculate=self.speculate,
+            prefault=self.prefault,
             route_margin=self.route_margin,
             miss_precision=self.miss_precision,
             check_records=self.check_records,

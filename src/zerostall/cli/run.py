@@ -93,6 +93,7 @@ def main(
     io: options.Io = "auto",
     policy: options.Policy = "lrfu",
     speculate: options.Speculate = True,
+    prefault: options.Prefault = True,
     speculator: options.Speculator = None,
     mirror: options.Mirror = None,
     profile: options.Profile = None,

@@ -78,6 +78,7 @@ def main(
     io: options.Io = "auto",
     policy: options.Policy = "lrfu",
     speculate: options.Speculate = True,
+    prefault: options.Prefault = True,
     mirror: options.Mirror = None,
     profile: options.Profile = None,
     trace: options.TraceFile = None,

@@ -41,6 +41,8 @@ class Streaming:
         policy: which experts stay: "lrfu" (recently and often wanted), "lru" or "lfu".
         half_life: steps after which a demand counts half, for "lrfu".
         speculate: read what the next layer is likely to want.
+        prefault: give the memory for experts its pages at load, as long as the system has some to
+            spare, rather than as experts are read into it.
         route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
             logit is larger by less than this.
         miss_precision: lossy if "low": in decoding, an expert that is not in memory is computed
@@ -68,6 +70,7 @@ class Streaming:
     policy: str = "lrfu"
     half_life: float = 256.0
     speculate: bool = True
+    prefault: bool = True
     route_margin: float = 0.0
     miss_precision: str = "full"
     check_records: bool = False
@@ -146,6 +149,7 @@ class Streaming:
             "policy": self.policy,
             "half_life": float(self.half_life),
             "speculate": self.speculate,
+            "prefault": self.prefault,
             "check_records": self.check_records,
             "route_margin": float(self.route_margin),
             "low_copies": self.low_copies,

@@ -51,7 +51,8 @@ class Test:
         first_token: tokens of the prompt whose first answer is timed from the command on; 0 for
             none.
         warm_up: where experts are streamed, tokens decoded uncounted before each measurement.
-        io, policy, speculate, mirrors: how zerostall streams experts (engine/streaming.py).
+        io, policy, speculate, prefault, mirrors: how zerostall streams experts
+            (engine/streaming.py).
         experts: lossy: how many zerostall uses for each token; None: as the model was trained.
         miss_precision: lossy if "low": zerostall decodes what it misses with low copies.
     """
@@ -70,6 +71,7 @@ class Test:
     io: str = "auto"
     policy: str = "lrfu"
     speculate: bool = True
+    prefault: bool = True
     mirrors: tuple[str, ...] = ()
     experts: int | None = None
     miss_precision: str = "full"
@@ -94,6 +96,7 @@ class Test:
                 self.io,
                 self.policy,
                 speculate=self.speculate,
+                prefault=self.prefault,
                 mirrors=mirrors,
                 miss_precision=self.miss_precision,
             ),
@@ -173,6 +176,7 @@ class Ours:
         command += ["--io", test.io, "--policy", test.policy]
         command += ["--miss-precision", test.miss_precision]
         command += [] if test.speculate else ["--no-speculate"]
+        command += [] if test.prefault else ["--no-prefault"]
         for mirror in test.mirrors:
             command += ["--mirror", mirror]
         for option, value in (("isa", test.isa), ("ram", test.ram), ("experts", test.experts)):
