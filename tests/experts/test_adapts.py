@@ -106,11 +106,10 @@ def test_slots_come_back_as_far_as_there_is_room(many: Model, memory) -> None:
 def test_slots_that_have_no_memory_yet_go_before_they_take_what_is_not_there(
     many: Model, memory
 ) -> None:
-    engine = start(many, memory, many.all)
+    engine = start(many, memory, many.all, prefault=False)
     total = SLOTS * slot_bytes(engine)
-    # Half may have been given memory ahead of its use; the others need more than is left.
     given = look(engine, memory, total // 5)["given"]
-    assert total // 4 < given < total * 9 // 10
+    assert total // 2 < given < total * 9 // 10
     ids = many.ids(48)
     assert np.array_equal(logits(engine, ids), many.expected(ids))
 
