@@ -18,9 +18,10 @@ constexpr int kCollapse = 25;
 
 }  // namespace
 
-Backing::Backing(uint8_t* data, size_t bytes, int threads)
-    : data_(data), blocks_(bytes / kBlock), small_left_(threads) {
+Backing::Backing(uint8_t* data, size_t bytes, int threads, bool small)
+    : data_(data), blocks_(bytes / kBlock), small_only_(small), small_left_(threads) {
   is_small_ = std::make_unique<uint8_t[]>(blocks_);
+  if (small) madvise(data, bytes, MADV_NOHUGEPAGE);
 }
 
 void Backing::fill(int thread, size_t end) {
@@ -32,6 +33,10 @@ void Backing::fill(int thread, size_t end) {
 
 void Backing::fill_block(int thread, size_t block) {
   uint8_t* begin = data_ + block * kBlock;
+  if (small_only_) {
+    madvise(begin, kBlock, kPopulateWrite);
+    return;
+  }
   int& small_left = small_left_[thread];
   if (small_left > 0) {
     --small_left;

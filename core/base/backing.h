@@ -23,8 +23,9 @@ class Backing {
 
   Backing() = default;
   // `data` is aligned to kBlock. Nothing is done yet; what is never filled gets its pages from
-  // the kernel when it is used.
-  Backing(uint8_t* data, size_t bytes, int threads);
+  // the kernel when it is used. `small`: all pages are; of a huge one the kernel keeps the whole
+  // as long as a part is in use.
+  Backing(uint8_t* data, size_t bytes, int threads, bool small = false);
 
   // Gives pages to all bytes before `end`; what other threads are at may follow a little later.
   void fill(int thread, size_t end);
@@ -46,6 +47,7 @@ class Backing {
 
   uint8_t* data_ = nullptr;
   size_t blocks_ = 0;
+  bool small_only_ = false;
   std::atomic<size_t> next_{0};
   std::vector<int> small_left_;          // of each thread: blocks until it tries a huge page again
   std::unique_ptr<uint8_t[]> is_small_;  // of each block

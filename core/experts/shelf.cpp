@@ -17,7 +17,7 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool back
       backed_(backed),
       usable_(count),
       memory_(slot_bytes * count, "the memory for experts"),
-      backing_(memory_.data(), memory_.size(), kFillers),
+      backing_(memory_.data(), memory_.size(), kFillers, true),
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),

@@ -15,7 +15,7 @@ constexpr size_t kLeastRoom = size_t{4} << 20;
 constexpr double kMostPressure = 20;
 
 // Memory is looked at after so much has been filled.
-constexpr size_t kFillStep = size_t{256} << 20;
+constexpr size_t kFillStep = size_t{16} << 20;
 
 // What a shelf has now of what it had at first.
 double part_left(const Shelf& shelf) {
