@@ -90,9 +90,8 @@ class Store {
   // may be demanded.
   void drop_in_place();
 
-  // Gives slots their memory, on all threads, as long as the system has some to spare: pages that
-  // come while experts are read into them make reading several times slower. `progress(done,
-  // total)` counts bytes and may throw to give up.
+  // Gives slots their memory, on all threads, as long as the system has some to spare, so that
+  // reads do not wait for pages. `progress(done, total)` counts bytes and may throw to give up.
   void fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
   // Reads the experts of the highest scores, as far as there is room, and waits for them.
   // `progress(done, total)` counts experts and may throw to give up.
