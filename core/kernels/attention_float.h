@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/table.h"
+#include "kernels/vec.h"
 
 namespace zs::kernels {
 namespace {
@@ -16,25 +17,28 @@ template <class V, KvType kKv>
 struct FloatPages {
   using F = typename V::F;
   // Queries and 16-lane vectors of the register tile: 16 accumulators where there are 32
-  // registers, 4 (of two registers each) on AVX2.
+  // registers, 4 (of two registers each) on AVX2. A query alone reads keys in order.
   static constexpr int kQ = V::kWide ? 4 : 2;
-  static constexpr int kC = V::kWide ? 4 : 2;
+  template <int Q>
+  static constexpr int kColumns = V::kWide || Q == 1 ? 4 : 2;
 
   explicit FloatPages(const AttentionTile& t) : tile(t) {}
 
   // scores[q][c*16 ...] = sum over d of key[d][position] * query[q][d], for Q queries.
   template <int Q>
   inline void scores(int first, int page, float (*scores)[kPagePositions]) const {
+    constexpr int kC = kColumns<Q>;
+    const uint8_t* ahead = first == 0 ? tile.value_page[page] : nullptr;
     for (int c = 0; c < kPagePositions; c += 16 * kC) {
       F acc[Q][kC];
       for (int q = 0; q < Q; ++q) {
         for (int j = 0; j < kC; ++j) acc[q][j] = V::zero();
       }
       for (int d = 0; d < tile.head_dim; ++d) {
+        const size_t row = size_t(d) * kPagePositions + c;
         F key[kC];
-        for (int j = 0; j < kC; ++j) {
-          key[j] = load(tile.key_page[page], size_t(d) * kPagePositions + c + 16 * j);
-        }
+        for (int j = 0; j < kC; ++j) key[j] = load(tile.key_page[page], row + 16 * j);
+        if (V::kPrefetchPages && ahead) prefetch(ahead + row * kBytes, 16 * kC * kBytes);
         for (int q = 0; q < Q; ++q) {
           const F x = V::set1(tile.query[first + q][d]);
           for (int j = 0; j < kC; ++j) acc[q][j] = V::fma(key[j], x, acc[q][j]);
@@ -50,6 +54,7 @@ struct FloatPages {
   template <int Q>
   inline void values(int first, int page, int begin, int end,
                      const float (*weights)[kPagePositions], const float* decay) const {
+    constexpr int kC = kColumns<Q>;
     int d = 0;
     for (; d + 16 * kC <= tile.value_dim; d += 16 * kC) {
       value_columns<Q, kC>(first, page, begin, end, weights, decay, d, 16);
@@ -96,10 +101,12 @@ struct FloatPages {
         acc[q][c] = V::mul(lanes == 16 ? V::load(out) : V::load_n(out, lanes), factor);
       }
     }
+    const uint8_t* ahead = first == 0 && page + 1 < tile.pages ? tile.key_page[page + 1] : nullptr;
     for (int j = begin; j < end; ++j) {
       F value[C];
       const size_t row = size_t(j) * padded(tile.value_dim) + d;
       for (int c = 0; c < C; ++c) value[c] = load(tile.value_page[page], row + 16 * c);
+      if (V::kPrefetchPages && ahead) prefetch(ahead + row * kBytes, 16 * C * kBytes);
       for (int q = 0; q < Q; ++q) {
         const F p = V::set1(weights[first + q][j]);
         for (int c = 0; c < C; ++c) acc[q][c] = V::fma(value[c], p, acc[q][c]);
@@ -117,6 +124,7 @@ struct FloatPages {
     }
   }
 
+  static constexpr size_t kBytes = kKv == KvType::F32 ? 4 : 2;
   static inline F load(const uint8_t* page, size_t index) {
     if constexpr (kKv == KvType::F32) return V::load(reinterpret_cast<const float*>(page) + index);
     return V::load_f16(reinterpret_cast<const uint16_t*>(page) + index);

@@ -1,9 +1,9 @@
 // Pages of int8 keys and values (kv_page.h), for attention.h.
 //
-// Queries, and probabilities times the scale of the value they weigh, become integers of two
-// parts, 128 * high + low, up to 8192, so that rounding them adds little to the error of the
-// cache. Then scores and values are sums of integers, exact in any order; each is converted to
-// float once a page (docs/adr/0009).
+// Queries, and probabilities times the scale of the value they weigh, become integers up to 8192,
+// of two parts, 128 * high + low, where the processor multiplies bytes alone, so that rounding them
+// adds little to the error of the cache. Then scores and values are sums of integers, exact in any
+// order; each is converted to float once a page (docs/adr/0009).
 #pragma once
 
 #include <cstdint>
@@ -19,14 +19,16 @@ template <class V>
 struct Int8Pages {
   using F = typename V::F;
   using I = typename V::I;
-  // The register tile has two accumulators for each query and vector.
-  static constexpr int kQ = 2;
-  static constexpr int kSums = V::kWide ? 8 : 2;
+  // Queries of the register tile, and its vectors: each has two accumulators, one with pairs.
+  static constexpr int kQ = V::kPairs ? 4 : 2;
+  static constexpr int kSums = V::kWide ? 8 : V::kPairs ? 4 : 2;
 
-  // value[i] = scale * (128 * high[i] + low[i]), and the sum of these integers.
+  // value[i] = scale * integer[i], and the sum of the integers, of which each four are in four
+  // bytes of `first` and four of `second`: their high and low parts, or integers 0 and 2 and
+  // integers 1 and 3 whole.
   template <int N>
   struct Split {
-    alignas(64) int8_t high[N], low[N];
+    alignas(64) int8_t first[N], second[N];
     float scale;
     int32_t sum;
   };
@@ -39,11 +41,12 @@ struct Int8Pages {
   inline void scores(int first, int page, float (*scores)[kPagePositions]) const {
     constexpr int C = kSums / Q < 4 ? kSums / Q : 4;
     const uint8_t* codes = tile.key_page[page];
+    const uint8_t* ahead = first == 0 ? tile.value_page[page] : nullptr;
     const float* scale = scales(codes + key_code_bytes(tile.head_dim));
     for (int c = 0; c < kPagePositions; c += 16 * C) {
       I total[Q][C];
       product<Q, C>(codes + 4 * c, 4 * kPagePositions, 0, (tile.head_dim + 3) / 4, query + first,
-                    total);
+                    ahead ? ahead + 4 * c : nullptr, total);
       unroll<Q>([&](auto q) ZS_INLINE_LAMBDA {
         const F own = V::set1(query[first + q].scale);
         unroll<C>([&](auto j) ZS_INLINE_LAMBDA {
@@ -70,7 +73,8 @@ struct Int8Pages {
       }
       split(p, kPagePositions, x[q]);
     }
-    value_columns<Q, kSums / Q>(first, codes, begin, end, x, decay, 0);
+    const uint8_t* ahead = first == 0 && page + 1 < tile.pages ? tile.key_page[page + 1] : nullptr;
+    value_columns<Q, kSums / Q>(first, codes, begin, end, x, decay, ahead, 0);
   }
 
   static void store(const float* key, const float* value, int head_dim, int value_dim, int slot,
@@ -95,10 +99,12 @@ struct Int8Pages {
   // Columns d and on, 16 * C at a time, and what is left by halves of that.
   template <int Q, int C>
   inline void value_columns(int first, const uint8_t* codes, int begin, int end,
-                            const Split<kPagePositions>* x, const float* decay, int d) const {
+                            const Split<kPagePositions>* x, const float* decay,
+                            const uint8_t* ahead, int d) const {
     for (; tile.value_dim - d >= (C == 1 ? 1 : 16 * C); d += 16 * C) {
       I total[Q][C];
-      product<Q, C>(codes + 4 * d, group_bytes(tile.value_dim), begin / 4, (end + 3) / 4, x, total);
+      product<Q, C>(codes + 4 * d, group_bytes(tile.value_dim), begin / 4, (end + 3) / 4, x,
+                    ahead ? ahead + 4 * d : nullptr, total);
       const int lanes = at_most_16(tile.value_dim - d);
       unroll<Q>([&](auto q) ZS_INLINE_LAMBDA {
         const F keep = V::set1(decay[first + q]), scale = V::set1(x[q].scale);
@@ -114,24 +120,26 @@ struct Int8Pages {
         });
       });
     }
-    if constexpr (C > 1) value_columns<Q, C / 2>(first, codes, begin, end, x, decay, d);
+    if constexpr (C > 1) value_columns<Q, C / 2>(first, codes, begin, end, x, decay, ahead, d);
   }
 
-  // total[q][c] = sum over steps of 4 codes * x[q]. For one query this reads memory in
-  // order, so that the processor reads ahead by itself; prefetching in software made attention
-  // over pages in memory 1.4 to 2 times slower (Zen 4).
+  // total[q][c] = sum over steps of 4 codes * x[q]. With AVX-512 and one query this reads memory
+  // in order, so that the processor reads ahead by itself; prefetching in software made attention
+  // over pages in memory 1.4 to 2 times slower (Zen 4). `ahead`: what is read after the codes,
+  // fetched as far as they are read; nullptr: left to the processor.
   template <int Q, int C, class X>
   ZS_INLINE static void product(const uint8_t* codes, size_t step_bytes, int begin, int end,
-                                const X* x, I (&total)[Q][C]) {
+                                const X* x, const uint8_t* ahead, I (&total)[Q][C]) {
     I high[Q][C], low[Q][C];
     unroll<Q>([&](auto q) ZS_INLINE_LAMBDA {
       unroll<C>([&](auto c) ZS_INLINE_LAMBDA { high[q][c] = low[q][c] = V::izero(); });
     });
     for (int s = begin; s < end; ++s) {
+      if (V::kPrefetchPages && ahead) prefetch(ahead + s * step_bytes, 64 * C);
       I u[C];
       unroll<C>([&](auto c) ZS_INLINE_LAMBDA { u[c] = V::iload(codes + s * step_bytes + 64 * c); });
       unroll<Q>([&](auto q) ZS_INLINE_LAMBDA {
-        const I xh = broadcast32(x[q].high + 4 * s), xl = broadcast32(x[q].low + 4 * s);
+        const I xh = broadcast32(x[q].first + 4 * s), xl = broadcast32(x[q].second + 4 * s);
         unroll<C>([&](auto c)
                       ZS_INLINE_LAMBDA { V::wide_dot(high[q][c], low[q][c], u[c], xh, xl); });
       });
@@ -151,9 +159,13 @@ struct Int8Pages {
     I sum = V::izero();
     for (int i = 0; i < n; i += 16) {
       const I whole = V::round_int(V::mul(V::load_n(x + i, at_most_16(n - i)), inverse));
-      const I shifted = V::iadd(whole, V::iset1(kLargest + 64));  // not negative
-      V::store_i8(to.high + i, V::isub(V::ishr(shifted, 7), V::iset1(kLargest / 128)));
-      V::store_i8(to.low + i, V::isub(V::iand(shifted, 127), V::iset1(64)));
+      if constexpr (V::kPairs) {
+        V::store_pairs(to.first + i, to.second + i, whole);
+      } else {
+        const I shifted = V::iadd(whole, V::iset1(kLargest + 64));  // not negative
+        V::store_i8(to.first + i, V::isub(V::ishr(shifted, 7), V::iset1(kLargest / 128)));
+        V::store_i8(to.second + i, V::isub(V::iand(shifted, 127), V::iset1(64)));
+      }
       sum = V::iadd(sum, whole);
     }
     to.scale = amax <= kTiny ? 0.0f : amax / kLargest;

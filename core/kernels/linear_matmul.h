@@ -128,11 +128,6 @@ struct Matmul {
   }
 
   // --- few tokens -------------------------------------------------------------------------
-  ZS_INLINE static void prefetch(const uint8_t* from, size_t bytes) {
-    constexpr int kRead = 0, kSecondLevel = 2;
-    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, kRead, kSecondLevel);
-  }
-
   static void run_direct(const MatmulJob& job, size_t begin, size_t tokens) {
     for (size_t panel = job.panel_begin; panel < job.panel_end; ++panel) {
       size_t at[K::kDirectLimit];

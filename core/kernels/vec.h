@@ -7,6 +7,7 @@
 //   static constexpr int kDirectTokens, kDirectLimit;  // linear_matmul.h: what the registers
 //   static constexpr int kTilePanels, kTileTokens;     // hold, and is fastest on Zen 4
 //   static constexpr bool kSignedBytes = ...;  // see kSigned below
+//   static constexpr bool kPrefetchPages = ...;  // attention gains from prefetching (measured)
 //   using F = ...;   // 16 floats  (float[16], 2 x __m256, __m512)
 //   using I = ...;   // 16 int32; also 64 bytes, four per lane, the lowest first in memory
 //
@@ -50,11 +51,17 @@
 //           Max = kSigned (255): bytes are signed. Where kSignedBytes is false they are
 //             stored plus 128 (signed_bytes(I) does that), and the caller subtracts 128 times
 //             the sum of x; where it is true they stay as they are.
-//           void wide_dot(I& high, I& low, I u, I xh, I xl)
-//             // Adds 4 u * (128 * xh + xl), where u are unsigned bytes and xh and xl hold in
-//             // every lane the same 4 int8 in -64..64, so that two products fit in int16.
+//           static constexpr bool kPairs = ...;  // how integers of 16 bits are given below
+//           void wide_dot(I& high, I& low, I u, I x, I y)
+//             // Adds 4 unsigned bytes u times 4 integers, the same in every lane. Without
+//             // kPairs these are 128 * x + y, four int8 in -64..64 each; with it x has integers
+//             // 0 and 2 and y has 1 and 3, two int16 each.
 //           I wide_sum(I high, I low)       // what wide_dot has added, from high = low = 0
+//           void store_pairs(void* even, void* odd, I)  // with kPairs: 16 lanes as such x and y
 #pragma once
+
+#include <cstddef>
+#include <cstdint>
 
 #include "base/unroll.h"
 #include "quant/codec.h"
@@ -64,4 +71,13 @@ namespace zs::kernels {
 using quant::kPanelRows;
 using quant::kSigned;
 
+namespace {
+
+// Into the second-level cache.
+ZS_INLINE void prefetch(const uint8_t* from, size_t bytes) {
+  constexpr int kRead = 0, kSecondLevel = 2;
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, kRead, kSecondLevel);
+}
+
+}  // namespace
 }  // namespace zs::kernels

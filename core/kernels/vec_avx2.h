@@ -16,6 +16,8 @@ struct Avx2Vec {
   static constexpr size_t kDirectLimit = 4;
   static constexpr int kTilePanels = 1, kTileTokens = 4;
   static constexpr bool kSignedBytes = true;
+  static constexpr bool kPrefetchPages = true;
+  static constexpr bool kPairs = true;
 
   struct F {
     __m256 lo, hi;
@@ -219,11 +221,21 @@ struct Avx2Vec {
       asm("" : "+x"(total.lo), "+x"(total.hi));
     }
   }
-  // All in `high`: products are weighed as they are widened.
-  ZS_INLINE static void wide_dot(I& high, I&, I u, I xh, I xl) {
-    high = dot_pairs(high, multiply(u, xh), iset1(0x00800080));
-    high = dot_pairs(high, multiply(u, xl), iset1(0x00010001));
+  // Bytes times integers of 16 bits, two products a lane. All in `high`.
+  ZS_INLINE static void wide_dot(I& high, I&, I u, I x02, I x13) {
+    high = dot_pairs(high, even_u8(u), x02);
+    high = dot_pairs(high, odd_u8(u), x13);
     asm("" : "+x"(high.lo), "+x"(high.hi));  // see scaled_dot
+  }
+  // Of each four lanes 0 and 2 go to `even`, 1 and 3 to `odd`, 16 bits each.
+  ZS_INLINE static void store_pairs(void* even, void* odd, I a) {
+    const __m256i words = _mm256_packs_epi32(a.lo, a.hi);  // of each half: 4 of lo, 4 of hi
+    const __m256i apart = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, 0,
+                                           1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i both = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(words, apart), order);
+    _mm_storeu_si128(static_cast<__m128i*>(even), _mm256_castsi256_si128(both));
+    _mm_storeu_si128(static_cast<__m128i*>(odd), _mm256_extracti128_si256(both, 1));
   }
   ZS_INLINE static I wide_sum(I high, I) { return high; }
   ZS_INLINE static I scale_u8(I bytes, int i) {

@@ -16,6 +16,8 @@ struct Avx512Vec {
   static constexpr size_t kDirectLimit = 16;
   static constexpr int kTilePanels = 2, kTileTokens = 4;
   static constexpr bool kSignedBytes = false;
+  static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPairs = false;
 
   using F = __m512;
   using I = __m512i;

@@ -25,6 +25,8 @@ struct ScalarVec {
   static constexpr size_t kDirectLimit = 1;
   static constexpr int kTilePanels = 1, kTileTokens = 2;
   static constexpr bool kSignedBytes = false;
+  static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPairs = false;
 
   struct F {
     float v[16];

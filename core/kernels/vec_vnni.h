@@ -14,6 +14,8 @@ template <class Dot>
 struct VnniVec : Avx2Vec {
   static constexpr int kTilePanels = 1, kTileTokens = 3;  // two sums a token, in 16 registers
   static constexpr bool kSignedBytes = false;
+  static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPairs = false;
 
   ZS_INLINE static I signed_bytes(I a) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
