@@ -114,15 +114,24 @@ class Run:
 
 
 def run(
-    study: Study, layer_us: float, latency_us: int, rate: float, speculate: bool, threads: int = 1
+    study: Study,
+    layer_us: float,
+    latency_us: int,
+    rate: float,
+    speculate: bool,
+    threads: int = 1,
+    drive_speed: float = 0.0,
 ) -> Run:
     """Decode from a drive of that latency and bandwidth.
 
     A layer takes layer_us: half of it its experts, which is about their part of this model.
+    The engine is told drive_speed (0: nothing) as what the drive can do.
     """
     throttle = {"latency_us": latency_us, "bytes_per_second": rate, "simulated": True}
     pace = {"layer_us": layer_us / 2, "expert_us": layer_us / 2 / USED}
-    engine = study.engine(threads, throttle=throttle, pace=pace, speculate=speculate)
+    engine = study.engine(
+        threads, throttle=throttle, pace=pace, speculate=speculate, drive_speed=drive_speed
+    )
     study.decode(engine)
     compute_s = len(study.ids) * len(engine.expert_layers) * layer_us / 1e6
     return Run(compute_s, engine.stream_stats())

@@ -78,16 +78,27 @@ double compute_peak(const std::string& unit, const std::string& type, int thread
                   "those it has.");
 }
 
-double drive_bandwidth(const std::string& path, size_t depth, size_t request_bytes,
-                       double seconds) {
+double drive_bandwidth(const std::string& path, size_t depth, size_t request_bytes, double seconds,
+                       const std::string& kind, size_t memory_bytes, uint64_t first) {
   check_range("depth", static_cast<double>(depth), 1, 256);
   check_range("request_bytes", static_cast<double>(request_bytes), 4096, 1 << 30);
   check_range("seconds", seconds, 0, 3600);
+  check_range("memory_bytes", static_cast<double>(memory_bytes), 0, 1e12);
+  if (kind != "uring" && kind != "pread") {
+    throw Error(ErrorKind::InvalidRequest, "kind is '" + kind + "', expected uring or pread.");
+  }
   if (request_bytes % 4096 != 0) {
     throw Error(ErrorKind::InvalidRequest, "request_bytes is not a multiple of 4096.");
   }
   nb::gil_scoped_release release;
-  return io::drive_bandwidth(path, depth, request_bytes, seconds);
+  io::RateOptions rate;
+  rate.depth = depth;
+  rate.request_bytes = request_bytes;
+  rate.seconds = seconds;
+  rate.memory_bytes = memory_bytes;
+  rate.first = first;
+  const auto reader = kind == "uring" ? io::ReaderKind::Uring : io::ReaderKind::Pread;
+  return io::drive_bandwidth(path, reader, rate);
 }
 
 // Random weights of which no scale is infinite or NaN wherever the format keeps its scales: bit
@@ -246,9 +257,14 @@ void limits(nb::module_& m) {
         "float32: what no kernel can exceed.\n\n"
         "Raises InvalidRequestError for a unit that is unknown or missing.");
   m.def("drive_bandwidth", drive_bandwidth, "path"_a, "depth"_a = 8,
-        "request_bytes"_a = size_t{1} << 20, "seconds"_a = 0.5,
-        "Bytes a second read from a file past the page cache, `depth` requests at once.\n\n"
-        "Raises StorageError when the file cannot be read so.");
+        "request_bytes"_a = size_t{1} << 20, "seconds"_a = 0.5, "kind"_a = "pread",
+        "memory_bytes"_a = 0, "first"_a = 0,
+        "Bytes a second read from a file past the page cache, `depth` requests at once, by kind\n"
+        "uring or pread. They go to `memory_bytes`, touched before, one place after the other; by\n"
+        "default to as little as holds them, which the processor's cache may hold as well. From\n"
+        "another `first` on, other places of the file are read.\n\n"
+        "Raises StorageError when the file cannot be read so, OutOfBudgetError when the memory is\n"
+        "not there.");
   m.def("time_matmul", time_matmul, "format"_a, "rows"_a, "columns"_a, "tokens"_a, "isa"_a,
         "threads"_a, "seconds"_a = 0.25,
         "Seconds of each of several products with a random weight [rows, columns], run as the\n"

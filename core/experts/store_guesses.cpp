@@ -25,7 +25,9 @@ void Store::idle_begins() {
 void Store::limit_speculation() {
   size_t most = std::numeric_limits<size_t>::max();
   if (!many_) {
-    const double flight = speculator_.bytes_in(kFlightNs);
+    // What the drive did lately says less: with little under way many drives are slow.
+    const double flight =
+        std::max(speculator_.bytes_in(kFlightNs), options_.drive_speed * kFlightNs * 1e-9);
     most = static_cast<size_t>(std::clamp(flight, kLeastFlight, kMostFlight));
   }
   queue_->limit_speculation(started_ ? most : 0);

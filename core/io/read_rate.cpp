@@ -1,15 +1,18 @@
 // Keeps a number of requests under way and counts what comes back.
 #include "io/read_rate.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <deque>
 #include <filesystem>
+#include <numeric>
 #include <system_error>
 #include <vector>
 
 #include "base/aligned.h"
 #include "base/error.h"
 #include "gguf/report.h"
-#include "io/open_reader.h"
 
 namespace zs::io {
 namespace {
@@ -29,9 +32,15 @@ uint64_t scattered(uint64_t i, uint64_t file_bytes, size_t request_bytes) {
 }
 
 double read_rate(Reader& reader, const std::string& path, const RateOptions& o) {
-  AlignedBuffer memory(o.depth * o.request_bytes, "measuring the drive");
+  const size_t count = std::max(o.depth, o.memory_bytes / o.request_bytes);
+  AlignedBuffer memory(count * o.request_bytes, "measuring the drive");
+  if (o.memory_bytes != 0) std::memset(memory.data(), 1, memory.size());
+  std::deque<uint32_t> places(count);  // that are free
+  std::iota(places.begin(), places.end(), 0u);
   uint64_t next = o.first;
-  const auto submit = [&](uint32_t place) {
+  const auto submit = [&] {
+    const uint32_t place = places.front();
+    places.pop_front();
     const uint64_t offset = scattered(next++, o.file_bytes, o.request_bytes);
     const Read read{place,           0,
                     offset,          o.request_bytes,
@@ -40,19 +49,20 @@ double read_rate(Reader& reader, const std::string& path, const RateOptions& o) 
   };
   const Clock::time_point start = Clock::now();
   const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-  for (size_t i = 0; i < o.depth; ++i) submit(static_cast<uint32_t>(i));
+  for (size_t i = 0; i < o.depth; ++i) submit();
   std::vector<ReadResult> results(o.depth);
   size_t under_way = o.depth, done = 0;
   int error = 0;
   while (under_way != 0) {
-    const size_t count = reader.reap(results, std::chrono::seconds(1));
+    const size_t finished = reader.reap(results, std::chrono::seconds(1));
     const bool more = elapsed() < o.seconds && error == 0;
-    for (size_t i = 0; i < count; ++i) {
+    for (size_t i = 0; i < finished; ++i) {
       --under_way;
       ++done;
+      places.push_back(results[i].tag);
       if (results[i].error != 0) error = results[i].error;
       if (!more) continue;
-      submit(results[i].tag);
+      submit();
       ++under_way;
     }
   }
@@ -60,19 +70,18 @@ double read_rate(Reader& reader, const std::string& path, const RateOptions& o) 
   return static_cast<double>(done * o.request_bytes) / elapsed();
 }
 
-double drive_bandwidth(const std::string& path, size_t depth, size_t request_bytes,
-                       double seconds) {
+double drive_bandwidth(const std::string& path, ReaderKind kind, RateOptions rate) {
   ReaderOptions options;
   options.paths = {path};
-  options.kind = ReaderKind::Pread;
-  options.depth = static_cast<unsigned>(depth);
+  options.kind = kind;
+  options.depth = static_cast<unsigned>(rate.depth);
   const OpenedReader opened = open_reader(options);
   if (!opened.reader->direct()) throw refused(path, EINVAL);
-  RateOptions rate{std::filesystem::file_size(path), depth, request_bytes, seconds, 0};
-  if (rate.file_bytes < request_bytes) {
+  rate.file_bytes = std::filesystem::file_size(path);
+  if (rate.file_bytes < rate.request_bytes) {
     throw Error(ErrorKind::Storage, gguf::printable(path, 4096) +
                                         ": is shorter than one request of " +
-                                        std::to_string(request_bytes) + " bytes");
+                                        std::to_string(rate.request_bytes) + " bytes");
   }
   return read_rate(*opened.reader, path, rate);
 }

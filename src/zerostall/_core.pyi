@@ -501,11 +501,15 @@ def compute_peak(unit: str, type: str, threads: int, seconds: float = 0.25) -> f
     Raises InvalidRequestError for a unit that is unknown or missing.
     """
 
-def drive_bandwidth(path: str, depth: int = 8, request_bytes: int = 1048576, seconds: float = 0.5) -> float:
+def drive_bandwidth(path: str, depth: int = 8, request_bytes: int = 1048576, seconds: float = 0.5, kind: str = 'pread', memory_bytes: int = 0, first: int = 0) -> float:
     """
-    Bytes a second read from a file past the page cache, `depth` requests at once.
+    Bytes a second read from a file past the page cache, `depth` requests at once, by kind
+    uring or pread. They go to `memory_bytes`, touched before, one place after the other; by
+    default to as little as holds them, which the processor's cache may hold as well. From
+    another `first` on, other places of the file are read.
 
-    Raises StorageError when the file cannot be read so.
+    Raises StorageError when the file cannot be read so, OutOfBudgetError when the memory is
+    not there.
     """
 
 def time_matmul(format: str, rows: int, columns: int, tokens: int, isa: str, threads: int, seconds: float = 0.25) -> list[float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import statistics
 
 import pytest
 
@@ -13,12 +12,10 @@ from tests.lab import fake_peer
 from tests.lab.fake_cgroup import PEAK, FakeCgroups
 from zerostall import convert, hub
 from zerostall.engine.budget import parse_bytes
-from zerostall.engine.drive import DriveSettings
 from zerostall.errors import InvalidRequestError, OutOfBudgetError
 from zerostall.lab import bench, bench_child, limits, page_cache, report, streamed_bench
 from zerostall.lab.memory_cgroup import MemoryCgroupError, check_permitted, run_contained
 from zerostall.lab.streamed_bench import MeasurementError
-from zerostall.lab.streamed_limit import DriveLimit, drive_limit, streaming_limit
 from zerostall.lab.streamed_report import KILLED, streamed_table
 from zerostall.lab.subjects import LlamaCpp, PeerError, Test
 
@@ -26,7 +23,6 @@ MODEL = hub.resolve("nano")
 # Less than half of nano's experts find room.
 TEST = Test(prompt=6, tokens=4, depth=2, threads=1, ram="8M", first_token=0, speculate=False)
 EXPERTS = 6 * 16
-SETTINGS = DriveSettings("pread", 8, 1 << 20, True, 2e9)
 
 
 @pytest.fixture(autouse=True)
@@ -124,10 +120,10 @@ def test_streaming_is_counted_during_the_measurement_alone(measured):
 def test_the_limit_is_the_longer_of_computing_and_of_reading_what_was_missed(measured):
     record, _, _ = measured
     limit = record["limit"]["streaming"]
-    assert limit["drive_gb_per_s"] == pytest.approx(record["limit"]["drive_gb_per_s"])
     for part in ("prefill", "decode"):
         bound, counted = limit[part], record["zerostall"][part]["streaming"]
-        reading = counted["missed_bytes_per_token"] / limit["drive_gb_per_s"] / 1e6
+        assert bound["drive_gb_per_s"] == counted["drive_gb_per_s"] > 0
+        reading = counted["missed_bytes_per_token"] / bound["drive_gb_per_s"] / 1e6
         assert bound["read_ms_per_token"] == pytest.approx(reading)
         assert bound["ms_per_token"] == max(
             bound["compute_ms_per_token"], bound["read_ms_per_token"]
@@ -137,52 +133,21 @@ def test_the_limit_is_the_longer_of_computing_and_of_reading_what_was_missed(mea
         )
 
 
-def counted(ms, compute_ms, missed):
-    return {
-        "ms_per_token": ms,
-        "compute_ms_per_token": compute_ms,
-        "missed_bytes_per_token": missed,
-    }
-
-
-def test_limits_are_medians_of_each_runs_own():
-    runs = [
-        {"streaming": {"decode": counted(30.0, 10.0, 40e6)}},  # 20 ms of reads
-        {"streaming": {"decode": counted(30.0, 25.0, 40e6)}},
-        {"streaming": {"decode": counted(33.0, 20.0, 60e6)}},  # 30 ms
-        {"process": {}},  # the peer's, or killed
-    ]
-    limit = streaming_limit(runs, DriveLimit(SETTINGS, 2e9))
-    assert limit["drive_gb_per_s"] == 2.0
-    assert limit["drive_settings"]["request_bytes"] == 1 << 20
-    assert "prefill" not in limit
-    bound = limit["decode"]
-    assert (bound["read_ms_per_token"], bound["ms_per_token"]) == (20.0, 25.0)
-    assert bound["time_over_bound"] == statistics.median([30 / 20, 30 / 25, 33 / 30])
-    assert "decode" not in streaming_limit(runs, DriveLimit(SETTINGS, 0.0))
-
-
-def test_drives_of_mirrors_add_up_and_the_same_drive_counts_once(tmp_path, monkeypatch):
-    from zerostall.lab import streamed_limit
-
-    model, copy = tmp_path / "model.gguf", tmp_path / "copies" / "model.gguf"
-    copy.parent.mkdir()
-    for file in (model, copy):
-        file.write_bytes(b"x")
-    asked = []
-
-    def settings(path, *, fresh):
-        asked.append((path, fresh))
-        return SETTINGS
-
-    monkeypatch.setattr(streamed_limit, "drive_settings", settings)
-    assert drive_limit(model, [str(copy.parent)], None).bytes_per_second == 2e9
-    assert drive_limit(model, [], 3e9).bytes_per_second == 3e9
-    assert asked == [(model, True)] * 2
-    devices = iter([1, 2])
-    monkeypatch.setattr(streamed_limit, "device_of", lambda path: next(devices))
-    assert drive_limit(model, [str(copy.parent)], 3e9).bytes_per_second == 5e9
-    assert asked[-1] == (copy, True)
+def test_decoded_tokens_are_also_held_to_a_bound_each(measured):
+    record, _, _ = measured
+    (run,) = (run for run in record["runs"] if run["engine"] == "zerostall")
+    assert list(run["each_token"]) == ["prefill", "decode"]
+    assert run["each_token"]["prefill"] == []
+    each = run["each_token"]["decode"]
+    counted = run["streaming"]["decode"]
+    assert len(each) == TEST.tokens
+    # Between tokens hardly any time passes, and nothing is read or waited for.
+    assert sum(ms for ms, _, _ in each) <= counted["ms_per_token"] * TEST.tokens
+    assert sum(stall for _, stall, _ in each) == pytest.approx(counted["stall_ms"])
+    assert sum(missed for _, _, missed in each) == counted["bytes_read"] - counted["bytes_wasted"]
+    limit = record["limit"]["streaming"]
+    assert "time_over_token_bounds" not in limit["prefill"]
+    assert limit["decode"]["time_over_token_bounds"] >= 1
 
 
 def test_the_peer_maps_the_file_unpacked_and_runs_nothing_before(measured, peer):

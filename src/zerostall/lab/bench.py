@@ -84,14 +84,14 @@ def run_bench(
     if room is None:
         runs, first = _in_memory(ours, other, repetitions, cold, report, progress)
     else:
-        drive = drive_limit(path, test.mirrors, limits.drive)
+        drive = drive_limit(path, test.mirrors)
         arena = Arena(test, limit_bytes, _dropped(path, other, test))
         record["streaming"] = arena.to_dict() | {"expert_bytes": room}
         report(arena.describe())
         first = streamed_bench.first_tokens(
             arena, ours, other, min(repetitions, FIRST_TOKEN_RUNS), report
         )
-        runs = streamed_bench.take_turns(arena, path, other, repetitions, report)
+        runs = streamed_bench.take_turns(arena, path, other, repetitions, report, drive.measure)
         record["limit"]["streaming"] = streaming_limit(runs, drive)
     _summarise(record, runs, first, Bounds(limits, works))
     if other is not None:

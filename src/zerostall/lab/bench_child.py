@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from zerostall import errors
 from zerostall.engine.loader import load
 from zerostall.engine.meter import StreamMeter
 from zerostall.lab.subjects import PARTS, Test, decode, prefill
+
+if TYPE_CHECKING:
+    from zerostall._core import Engine
 
 COMMAND = [sys.executable, "-m", "zerostall.lab.bench_child"]
 
@@ -34,6 +37,7 @@ class Measured:
         load_ms: the load before took.
         slots: experts that fit into memory, after the measurement.
         streaming: what StreamTimings.to_dict() says of the same time; None if all are in memory.
+        each: of each decoded token its ms, ms of stalls and bytes missed; empty without streaming.
     """
 
     tokens: int
@@ -41,6 +45,7 @@ class Measured:
     load_ms: float
     slots: int
     streaming: dict[str, float] | None
+    each: list[tuple[float, float, float]]
 
 
 def request(path: Path, test: Test, part: str) -> str:
@@ -88,10 +93,13 @@ def measure(path: Path, test: Test, part: str) -> Measured:
     prefill(engine, sequence, ids[: test.depth])
     tokens = getattr(test, "prompt" if part == "prefill" else "tokens")
     meter = StreamMeter(loaded.scheduler)
+    asked = ids[test.depth : test.depth + tokens]
+    each = []
     started = time.perf_counter()
-    (prefill if part == "prefill" else decode)(
-        engine, sequence, ids[test.depth : test.depth + tokens]
-    )
+    if part == "prefill":
+        prefill(engine, sequence, asked)
+    else:
+        each = [_decode_one(engine, sequence, asked[i : i + 1]) for i in range(tokens)]
     seconds = time.perf_counter() - started
     streaming = meter.read()
     measured = Measured(
@@ -100,9 +108,22 @@ def measure(path: Path, test: Test, part: str) -> Measured:
         loaded.load_ms,
         loaded.scheduler.stream_stats().get("slots", 0),
         None if streaming is None else streaming.to_dict(),
+        [] if streaming is None else each,
     )
     loaded.scheduler.close()
     return measured
+
+
+def _decode_one(engine: Engine, sequence: int, id: Any) -> tuple[float, float, float]:
+    """Decode a token: its ms, ms of stalls, and bytes read less those found to be in vain."""
+    before, started = engine.stream_stats(), time.perf_counter()
+    decode(engine, sequence, id)
+    ms = 1e3 * (time.perf_counter() - started)
+    after = engine.stream_stats()
+    stall, read, wasted = (
+        after.get(key, 0) - before.get(key, 0) for key in ("stall_ns", "bytes_read", "bytes_wasted")
+    )
+    return ms, stall / 1e6, read - wasted
 
 
 def main() -> None:

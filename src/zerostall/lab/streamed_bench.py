@@ -91,6 +91,7 @@ class Arena:
         return turn | {
             "tokens_per_s": measured.tokens / measured.seconds,
             "streaming": _streaming(measured),
+            "each_token": measured.each,
         }
 
     def peers(self, other: LlamaCpp, part: str) -> dict[str, Any]:
@@ -136,12 +137,25 @@ def first_tokens(
 
 
 def take_turns(
-    arena: Arena, path: Path, other: LlamaCpp | None, repetitions: int, report: Report
+    arena: Arena,
+    path: Path,
+    other: LlamaCpp | None,
+    repetitions: int,
+    report: Report,
+    drive: Callable[[], float],
 ) -> list[dict[str, Any]]:
     """Every run in its order: our prefill, the peer's, our decode, the peer's, and again.
 
     A record has `run` and `engine`, and of each part the rate under its name (unless the limit
-    killed it), `process` and, if it is ours, `streaming`.
+    killed it), `process` and, if it is ours, `streaming` and `each_token`.
+
+    Args:
+        arena: what every turn has.
+        path: the model.
+        other: the peer.
+        repetitions: runs of each.
+        report: told of each run.
+        drive: measures the drives' bytes a second, before and after each of our turns.
     """
     runs: list[dict[str, Any]] = []
     for number in range(1, repetitions + 1):
@@ -151,7 +165,11 @@ def take_turns(
         for part, asked in zip(PARTS, (arena.test.prompt, arena.test.tokens), strict=True):
             for name, record in records.items() if asked else ():
                 if name == OURS or other is None:
+                    speeds = [drive()]
                     turn = arena.ours(path, part)
+                    speeds.append(drive())
+                    if "streaming" in turn:
+                        turn["streaming"]["drive_gb_per_s"] = statistics.mean(speeds) / 1e9
                 else:
                     turn = arena.peers(other, part)
                 if "tokens_per_s" in turn:

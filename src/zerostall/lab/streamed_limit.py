@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from zerostall import _core
 from zerostall.engine.drive import DriveSettings, drive_settings
+from zerostall.errors import StorageError
 from zerostall.lab.subjects import PARTS
+
+SECONDS = 0.5  # of one measurement of a drive
+MEMORY = 256 << 20  # it reads into: more than last-level caches hold
 
 
 @dataclass(frozen=True)
@@ -17,36 +23,60 @@ class DriveLimit:
     """What the model's drive gives, with those of mirrors on other drives.
 
     Attributes:
-        settings: how the model's drive is read best.
-        bytes_per_second: of all of them; 0 if they could not be measured.
+        drives: a file on each, the model's first, and how it is read best.
     """
 
-    settings: DriveSettings
-    bytes_per_second: float
+    drives: tuple[tuple[Path, DriveSettings], ...]
+
+    @property
+    def settings(self) -> DriveSettings:
+        """Of the model's drive."""
+        return self.drives[0][1]
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Of all of them as they were probed; 0 if they could not be."""
+        return sum(settings.bytes_per_second for _, settings in self.drives)
+
+    def measure(self) -> float:
+        """Bytes a second that they give now, into memory as experts are read; 0 if not known.
+
+        Other places of the files each time, for what was read lately may be in a drive's cache.
+        """
+        return sum(_rate(file, settings) for file, settings in self.drives)
 
 
-def drive_limit(
-    path: Path, mirrors: Iterable[str], measured: float | None, *, fresh: bool = True
-) -> DriveLimit:
-    """Measure the drives at scattered offsets past the page cache.
+def _rate(file: Path, settings: DriveSettings) -> float:
+    try:
+        return _core.drive_bandwidth(
+            str(file),
+            settings.depth,
+            settings.request_bytes,
+            SECONDS,
+            settings.kind,
+            MEMORY,
+            random.randrange(1 << 32),
+        )
+    except StorageError:
+        return settings.bytes_per_second  # without O_DIRECT, or too short
+
+
+def drive_limit(path: Path, mirrors: Iterable[str], *, fresh: bool = True) -> DriveLimit:
+    """Find out how the drives are read best.
 
     Args:
         path: the model's (first) file.
         mirrors: copies of it, or folders that have one.
-        measured: bytes a second of the model's drive found in another way: the faster one counts.
         fresh: anew, whatever is remembered.
 
     Raises:
         StorageError: a file cannot be read.
     """
-    best = drive_settings(path, fresh=fresh)
-    rates = {device_of(path): max(best.bytes_per_second, measured or 0.0)}
+    files = {device_of(path): path}
     for mirror in map(Path, mirrors):
         copy = mirror / path.name if mirror.is_dir() else mirror
-        device = device_of(copy)
-        if device not in rates:
-            rates[device] = drive_settings(copy, fresh=fresh).bytes_per_second
-    return DriveLimit(best, sum(rates.values()))
+        files.setdefault(device_of(copy), copy)
+    return DriveLimit(tuple((file, drive_settings(file, fresh=fresh)) for file in files.values()))
 
 
 def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[str, Any]:
@@ -54,27 +84,31 @@ def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[s
 
     A token takes at least the longer of its computing (its time, less the time in which workers
     had nothing to do but wait for bytes) and the reading of the bytes it missed (those read, less
-    those read ahead in vain) at the drives' bandwidth. Medians over the runs, of each run's own.
+    those read ahead in vain) at the drives' bandwidth around the run. Medians over the runs, of
+    each run's own.
     """
     record: dict[str, Any] = {"drive_settings": asdict(drive.settings)}
-    if drive.bytes_per_second <= 0:
-        return record
-    record["drive_gb_per_s"] = drive.bytes_per_second / 1e9
     for part in PARTS:
-        counted = [run["streaming"][part] for run in runs if part in run.get("streaming", {})]
-        if counted:
-            bounds = [_bound(each, drive.bytes_per_second) for each in counted]
+        bounds = [
+            _bound(run["streaming"][part], run.get("each_token", {}).get(part, ()))
+            for run in runs
+            if run.get("streaming", {}).get(part, {}).get("drive_gb_per_s")
+        ]
+        if bounds:
             record[part] = {
                 key: statistics.median(each[key] for each in bounds) for key in bounds[0]
             }
     return record
 
 
-def _bound(counted: dict[str, float], bytes_per_second: float) -> dict[str, float]:
+def _bound(counted: dict[str, float], each: Sequence[Sequence[float]]) -> dict[str, float]:
+    """The bounds of a run, and of its tokens one by one: ms, ms of stalls, bytes missed."""
+    speed = 1e9 * counted["drive_gb_per_s"]
     compute = counted["compute_ms_per_token"]
-    reading = 1e3 * counted["missed_bytes_per_token"] / bytes_per_second
+    reading = 1e3 * counted["missed_bytes_per_token"] / speed
     bound = max(compute, reading)
-    return {
+    found = {
+        "drive_gb_per_s": counted["drive_gb_per_s"],
         "compute_ms_per_token": compute,
         "missed_bytes_per_token": counted["missed_bytes_per_token"],
         "read_ms_per_token": reading,
@@ -82,6 +116,10 @@ def _bound(counted: dict[str, float], bytes_per_second: float) -> dict[str, floa
         "tokens_per_s": 1e3 / bound,
         "time_over_bound": counted["ms_per_token"] / bound,
     }
+    if each:
+        longer = sum(max(ms - stall, 1e3 * missed / speed) for ms, stall, missed in each)
+        found["time_over_token_bounds"] = sum(ms for ms, _, _ in each) / longer
+    return found
 
 
 def device_of(path: Path) -> int:

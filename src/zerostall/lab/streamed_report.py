@@ -52,8 +52,10 @@ PROCESS: tuple[tuple[str, str, Show], ...] = (
 )
 LIMIT: tuple[tuple[str, str, Show], ...] = (
     ("compute_ms_per_token", "compute a token", _ms),
-    ("read_ms_per_token", "reads a token at the drive's best", _ms),
+    ("drive_gb_per_s", "drive, measured around it", "{:.2f} GB/s".format),
+    ("read_ms_per_token", "reads a token at that speed", _ms),
     ("time_over_bound", "time over the longer of both", "{:.2f}".format),
+    ("time_over_token_bounds", "the same, token by token", "{:.2f}".format),
 )
 
 
@@ -113,11 +115,11 @@ def streamed_notes(record: dict[str, Any]) -> list[str]:
         f"{inside}; page cache {how['page_cache']}; "
         + (f"{warm} tokens decoded uncounted before" if warm else "cold"),
     ]
-    if "drive_gb_per_s" in limit:
+    if any(part in limit for part in PARTS):
         best = limit["drive_settings"]
         lines.append(
-            f"limit: the longer of computing (time less stalls, derived) and reading what was "
-            f"missed at {limit['drive_gb_per_s']:.2f} GB/s, measured just before "
+            "limit: the longer of computing (time less stalls, derived) and reading what was "
+            "missed at the drive's speed, measured just before and after "
             f"({best['kind']}, {best['depth']} x {show_bytes(best['request_bytes'])})"
         )
     stuck = max(

@@ -59,7 +59,7 @@ class Recorder:
         memory = scheduler.engine.memory()
         other = sum(memory[part] for part in ("weights", "buffers", "scratch", "kv_cache"))
         # What a load with io="auto" has measured, or else measures now.
-        drive = drive_limit(Path(llm.file.paths[0]), self._mirrors, None, fresh=False)
+        drive = drive_limit(Path(llm.file.paths[0]), self._mirrors, fresh=False)
         rate = drive.bytes_per_second or None
         self._clock = _Clock(scheduler, [layer.used for layer in layers])
         with TraceWriter(path, TraceHeader(llm.path.name, layers, other, rate)) as self._writer:
