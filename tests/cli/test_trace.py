@@ -173,12 +173,12 @@ def packed(tmp_path_factory):
 def test_a_run_that_was_recorded_is_forecast(tmp_path, packed, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # the drive's speed is kept there
     file = tmp_path / "run.jsonl"
-    # A run that reads ahead also remembers what tokens chose, which a replay does not.
-    how = ("--no-speculate", "--ram", "22M", "--trace", str(file))
+    how = ("--ram", "22M", "--trace", str(file))
     code, answer = run_json(*GENERATE, "-m", packed, *how)
     assert code == 0
     streaming = answer["timings"]["streaming"]
     known = read_trace(file).header
+    assert known.read_ahead
     assert known.drive_bytes_per_s > 0
     decoded = answer["usage"]["completion_tokens"] - 1
     assert 0 < known.compute_ms <= streaming["compute_ms"] / decoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.experts.streamed import Model, logits
 from zerostall.engine.streaming import with_reserve
 from zerostall.errors import OutOfBudgetError
 from zerostall.lab.replay import replay
-from zerostall.lab.slots import divide_budget
+from zerostall.lab.slots import divide_budget, habits_bytes
 from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
 from zerostall.lab.trace_reader import read_trace
 
@@ -41,6 +42,26 @@ def test_lrfu_in_the_replay_hits_where_the_engine_did(
     assert replayed.decode.bytes_missed == stats["bytes_read"]
     assert replayed.room == sum(pool.room for pool in divide_budget(header, ram))
     assert stats["resident"] <= replayed.room
+
+
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.4])
+def test_a_replay_takes_off_what_a_run_that_reads_ahead_remembers(
+    converted: Model, part: float
+) -> None:
+    budget = int(converted.least + part * (converted.all - converted.least))
+    clock = {"throttle": {"simulated": True}, "pace": {"layer_us": 1}}
+    engine = converted.engine(bytes=budget, io="pread", **clock)
+    logits(engine, converted.ids(128), 1)
+    layers = tuple(TracedLayer(*each) for each in engine.expert_layers)
+    header = TraceHeader("nano", layers, 0, read_ahead=True)
+    rooms = [
+        sum(pool.room for pool in divide_budget(each, with_reserve(budget)))
+        for each in (header, replace(header, read_ahead=False))
+    ]
+    assert engine.stream_stats()["resident"] == rooms[0]  # full
+    kept = habits_bytes(header, budget, budget - converted.least)
+    assert (kept > 0) == (part > 0)
+    assert (rooms[1] > rooms[0]) == (part == 0.4)  # more than is left over beside whole slots
 
 
 def test_the_least_room_in_a_replay_is_the_engines(converted: Model) -> None:

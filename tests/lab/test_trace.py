@@ -83,6 +83,7 @@ def test_the_lines_are_those_of_the_guide(tmp_path):
         "other_bytes": 12345,
         "drive_bytes_per_s": 3.5e9,
         "compute_ms": None,
+        "read_ahead": False,
     }
     assert lines[1] == '{"s":1,"t":9,"l":0,"e":[3,7,0],"n":[9,1,8],"o":"mmm"}'
     assert lines[4] == '{"s":2,"t":1,"l":1,"e":[2,4],"o":"hm"}'
@@ -206,6 +207,7 @@ def test_the_tokens_of_a_step_are_the_same_in_all_its_layers(tmp_path):
         ({"layers": [{"experts": 4, "used": 1}]}, "layer 0: bytes is None"),
         ({"layers": [{"experts": 1 << 24, "used": 1, "bytes": 1}] * 2}, "experts of all layers"),
         ({"other_bytes": -1}, "other_bytes is -1"),
+        ({"read_ahead": 1}, "read_ahead is 1; expected true or false"),
         ({"drive_bytes_per_s": 0}, "drive_bytes_per_s is 0; expected a positive number or null"),
         ({"drive_bytes_per_s": float("nan")}, "drive_bytes_per_s is nan"),
         ({"compute_ms": "fast"}, "compute_ms is 'fast'"),

@@ -239,7 +239,7 @@ def open_llm(model: str, how: Loading) -> Iterator[LLM]:
     from zerostall.lab.trace_recorder import Recorder
     from zerostall.llm import LLM
 
-    record = Recorder(how.mirror or ())
+    record = Recorder(how.mirror or (), how.speculate)
     with bar(f"loading {model}") as progress:
         llm = LLM(
             model,

@@ -15,6 +15,9 @@ from zerostall.lab.trace import TraceHeader
 
 SLOTS_PER_SHADOW = 24
 MOST_SHADOW = 64
+# What the first layers chose for each token (core/experts/habits.h): its part of the memory for
+# experts, and what a token takes besides two ids and two weights for each expert that it uses.
+HABITS_PART, HABITS_LAYERS, HABITS_BYTES, HABITS_TOKENS = 128, 3, 68, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ def size_classes(header: TraceHeader) -> list[Pool]:
 def divide_budget(header: TraceHeader, ram_bytes: int) -> list[Pool]:
     """The pools with the room that a budget of the whole process leaves them.
 
-    What the rest of the process (engine.streaming.reserve), other_bytes and the least of each pool
-    leave is shared in proportion to what each pool would need to hold everything.
+    What the rest of the process (engine.streaming.reserve), other_bytes, the least of each pool and
+    what a run that reads ahead remembers leave is shared in proportion to what each pool would need
+    to hold everything.
 
     Raises:
         OutOfBudgetError: the budget is too small; names the smallest that works.
@@ -91,9 +95,18 @@ def divide_budget(header: TraceHeader, ram_bytes: int) -> list[Pool]:
             f"{show_bytes(reserve(ram_bytes))} of it for the rest of the process: "
             f"the smallest ram that works is {with_reserve(header.other_bytes + least)} bytes"
         )
+    spare -= habits_bytes(header, spare + least, spare)
     wanted = sum(pool.all_bytes for pool in pools) - least
     divided = []
     for pool in pools:
         extra = min(spare, wanted) * (pool.all_bytes - pool.least_bytes) // max(1, wanted)
         divided.append(replace(pool, room=pool.room_in(pool.least_bytes + extra)))
     return divided
+
+
+def habits_bytes(header: TraceHeader, experts_bytes: int, spare: int) -> int:
+    """What a run that reads ahead keeps of tokens' choices, of that memory for experts."""
+    if not header.read_ahead:
+        return 0
+    each = HABITS_BYTES + 8 * sum(layer.used for layer in header.layers[:HABITS_LAYERS])
+    return each * min(min(experts_bytes // HABITS_PART, spare) // each, HABITS_TOKENS)

@@ -3,7 +3,7 @@
 The first line describes the model, each other line what one layer of one step demanded:
 
     {"zerostall_trace":1,"model":"nano","layers":[{"experts":32,"used":4,"bytes":200704}],
-     "other_bytes":9000000,"drive_bytes_per_s":3.1e9,"compute_ms":null}
+     "other_bytes":9000000,"drive_bytes_per_s":3.1e9,"compute_ms":null,"read_ahead":true}
     {"s":1,"t":1,"l":0,"e":[3,17,8,30],"o":"hmsh"}
 
 The last line of a run that ended has what was measured meanwhile:
@@ -58,6 +58,7 @@ class TraceHeader:
         other_bytes: what memory holds besides experts: other weights, KV cache, scratch.
         drive_bytes_per_s: measured, or None.
         compute_ms: of one decoded token with all its experts in memory, or None.
+        read_ahead: the run remembers what tokens chose, which takes some of the experts' memory.
     """
 
     model: str
@@ -65,6 +66,7 @@ class TraceHeader:
     other_bytes: int
     drive_bytes_per_s: float | None = None
     compute_ms: float | None = None
+    read_ahead: bool = False
 
 
 @dataclass(frozen=True)

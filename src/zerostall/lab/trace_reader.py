@@ -103,6 +103,12 @@ def _positive(value: object, what: str) -> float | None:
     return float(value)  # type: ignore[arg-type]
 
 
+def _truth(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} is {reprlib.repr(value)}; expected true or false")
+    return value
+
+
 def _header(record: dict[str, Any]) -> TraceHeader:
     version = record.get("zerostall_trace")
     if version is None:
@@ -122,6 +128,7 @@ def _header(record: dict[str, Any]) -> TraceHeader:
         other_bytes=_whole(record.get("other_bytes"), "other_bytes", 0, MOST),
         drive_bytes_per_s=_positive(record.get("drive_bytes_per_s"), "drive_bytes_per_s"),
         compute_ms=_positive(record.get("compute_ms"), "compute_ms"),
+        read_ahead=_truth(record.get("read_ahead", False), "read_ahead"),
     )
     _whole(sum(layer.experts for layer in header.layers), "experts of all layers", 1, MOST_EXPERTS)
     return header

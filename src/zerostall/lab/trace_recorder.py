@@ -21,9 +21,11 @@ class Recorder:
 
     Args:
         mirrors: copies of the model that are read, too.
+        read_ahead: whether the model will read ahead.
     """
 
-    def __init__(self, mirrors: Sequence[Path] = ()) -> None:
+    def __init__(self, mirrors: Sequence[Path] = (), read_ahead: bool = True) -> None:
+        self._read_ahead = read_ahead
         self._mirrors = list(map(str, mirrors))
         self._writer: TraceWriter | None = None
         self._clock: _Clock | None = None
@@ -62,7 +64,8 @@ class Recorder:
         drive = drive_limit(Path(llm.file.paths[0]), self._mirrors, fresh=False)
         rate = drive.bytes_per_second or None
         self._clock = _Clock(scheduler, [layer.used for layer in layers])
-        with TraceWriter(path, TraceHeader(llm.path.name, layers, other, rate)) as self._writer:
+        header = TraceHeader(llm.path.name, layers, other, rate, read_ahead=self._read_ahead)
+        with TraceWriter(path, header) as self._writer:
             meter = llm.meter()
             try:
                 yield
