@@ -5,7 +5,7 @@
 //
 //   static constexpr bool kWide = ...;  // 32 registers of 16 lanes, not 16 of 8
 //   static constexpr int kDirectTokens, kDirectLimit;  // linear_matmul.h: what the registers
-//   static constexpr int kTilePanels, kTileTokens;     // hold, and is fastest on Zen 4
+//   static constexpr int kTilePanels, kTileTokens;     // hold, and is fastest (Zen 4; AVX2: Zen 3)
 //   static constexpr bool kSignedBytes = ...;  // see kSigned below
 //   static constexpr bool kPrefetchPages = ...;  // attention gains from prefetching (measured)
 //   using F = ...;   // 16 floats  (float[16], 2 x __m256, __m512)

@@ -12,6 +12,7 @@ namespace {
 
 template <class Dot>
 struct VnniVec : Avx2Vec {
+  static constexpr size_t kDirectLimit = 4;
   static constexpr int kTilePanels = 1, kTileTokens = 3;  // two sums a token, in 16 registers
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
