@@ -21,6 +21,7 @@ def counted(ms, compute_ms, missed, speed=2.0):
         "compute_ms_per_token": compute_ms,
         "missed_bytes_per_token": missed,
         "drive_gb_per_s": speed,
+        "read_bandwidth": 0.5e9,
     }
 
 
@@ -42,6 +43,13 @@ def test_limits_are_medians_of_each_runs_own():
     assert "decode" not in streaming_limit(
         [{"streaming": {"decode": counted(30.0, 10.0, 40e6, 0.0)}}], drive
     )
+
+
+def test_a_drive_is_as_fast_as_it_was_in_the_run():
+    found = counted(30.0, 10.0, 40e6, 1.0) | {"read_bandwidth": 2e9}
+    bound = streaming_limit([{"streaming": {"decode": found}}], DriveLimit(((MODEL, SETTINGS),)))
+    assert bound["decode"]["drive_gb_per_s"] == 2.0
+    assert bound["decode"]["time_over_bound"] == 1.5
 
 
 def test_tokens_have_bounds_of_their_own():

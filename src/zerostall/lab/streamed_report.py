@@ -52,7 +52,7 @@ PROCESS: tuple[tuple[str, str, Show], ...] = (
 )
 LIMIT: tuple[tuple[str, str, Show], ...] = (
     ("compute_ms_per_token", "compute a token", _ms),
-    ("drive_gb_per_s", "drive, measured around it", "{:.2f} GB/s".format),
+    ("drive_gb_per_s", "drive, around it or in it", "{:.2f} GB/s".format),
     ("read_ms_per_token", "reads a token at that speed", _ms),
     ("time_over_bound", "time over the longer of both", "{:.2f}".format),
     ("time_over_token_bounds", "the same, token by token", "{:.2f}".format),
