@@ -192,11 +192,14 @@ struct Matmul {
     }
   }
 
-  // Tiles of T tokens, the rest in tiles of half as many.
+  // Tiles of T tokens, the rest in tiles of half as many; three are one tile.
   template <int P, int T>
   static void run_tiles(const MatmulJob& job, const Span& span, size_t begin, size_t done,
                         size_t tokens) {
     for (; done + T <= tokens; done += T) run_tile<P, T>(job, span, begin, done);
+    if constexpr (T == 4) {
+      if (done + 3 == tokens) return run_tile<P, 3>(job, span, begin, done);
+    }
     if constexpr (T > 1) run_tiles<P, T / 2>(job, span, begin, done, tokens);
   }
 

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float32]
 ISAS: list[str] = _core.isas()
 BEST = ISAS[-1]
 MODELS: list[str] = _core.isa_models()
-ROWS, TOKENS = 37, [1, 2, 3, 5, 8, 9, 17]
+ROWS, TOKENS = 37, [1, 2, 3, 5, 7, 8, 9, 17, 19]
 BLOCKS = {1: 131, 32: 11, 256: 3}  # columns that are no multiple of a kernel's chunk
 
 
