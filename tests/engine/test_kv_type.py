@@ -9,8 +9,10 @@ import pytest
 from zerostall import LLM
 from zerostall.engine.loader import Options, plan_load
 from zerostall.errors import InvalidRequestError
+from zerostall.lab.eval import perplexity, read_text
 
 MODELS = Path(__file__).parents[1] / "golden" / "arch"
+HELD_OUT = Path(__file__).parents[1] / "data" / "nano_heldout.txt"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,15 @@ def test_the_built_in_model_has_int8():
     default = logits("auto")
     assert (default == logits("int8")).all()
     assert (default != logits("f16")).any()
+
+
+def test_int8_moves_the_perplexity_of_held_out_text_by_less_than_a_thousandth():
+    found = {}
+    for kv_type in ("f16", "int8"):
+        with LLM("nano", kv_type=kv_type) as llm:
+            found[kv_type] = perplexity(llm, read_text(HELD_OUT), 1024).perplexity
+    assert abs(found["int8"] / found["f16"] - 1) < 1e-3  # the rule of docs/adr/0009-int8-kv.md
+    assert found["int8"] != found["f16"]
 
 
 def test_another_is_refused():

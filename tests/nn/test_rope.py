@@ -11,6 +11,7 @@ import pytest
 from tests.nn.fake_file import FakeFile, builder
 from zerostall.errors import ModelFormatError, UnsupportedModelError
 from zerostall.nn import Rope
+from zerostall.nn.rope import longest_context
 
 
 def from_file(
@@ -154,3 +155,46 @@ def test_an_unknown_scaling_is_an_error_naming_it_and_the_known_ones() -> None:
 def test_hostile_scaling_values_are_errors_naming_the_key(key: str, value: Any) -> None:
     with pytest.raises(ModelFormatError, match=rf"llama\.rope\.scaling\.{key}"):
         yarn_file(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "longest"),
+    [
+        ({}, 32768),
+        ({"scaling.type": "yarn", "scaling.factor": 4.0}, 131072),
+        (
+            {
+                "scaling.type": "yarn",
+                "scaling.factor": 4.0,
+                "scaling.original_context_length": 32768,
+            },
+            131072,
+        ),
+        # What is stated is the context after scaling.
+        (
+            {
+                "scaling.type": "yarn",
+                "scaling.factor": 4.0,
+                "scaling.original_context_length": 4096,
+            },
+            32768,
+        ),
+        # Nobody says whether the factor is counted in it already.
+        ({"scaling.type": "linear", "scaling.factor": 8.0}, 32768),
+        (
+            {
+                "scaling.type": "linear",
+                "scaling.factor": 8.0,
+                "scaling.original_context_length": 8192,
+            },
+            65536,
+        ),
+        ({"scaling.type": "none", "scaling.factor": 8.0}, 32768),
+        ({"scaling.type": "yarn", "scaling.factor": 1e6}, 1 << 31),
+    ],
+)
+def test_a_scaling_that_the_file_states_lengthens_its_context(
+    metadata: dict[str, Any], longest: int
+) -> None:
+    keys = {"llama.context_length": 32768, **{f"llama.rope.{k}": v for k, v in metadata.items()}}
+    assert longest_context(builder(FakeFile(keys, {}, {}))) == longest

@@ -8,7 +8,7 @@ from typing import Literal
 from zerostall.errors import InvalidRequestError
 from zerostall.nn.builder import Builder
 from zerostall.nn.mixture import Mixture
-from zerostall.nn.rope import Rope
+from zerostall.nn.rope import Rope, longest_context
 from zerostall.tape import Tape, Weight
 
 _MAX_LAYERS = 1024  # llama.cpp stops at 512
@@ -37,7 +37,7 @@ class Decoder(Mixture):
     def __init__(self, builder: Builder) -> None:
         super().__init__(builder)
         hp = self.hp
-        self.context_length = hp.integer("context_length", high=1 << 31)
+        self.context_length = longest_context(builder)
         self.layers = hp.integer("block_count", high=_MAX_LAYERS)
         self.windows = [0] * self.layers
         self.heads = hp.integer("attention.head_count", high=4096)

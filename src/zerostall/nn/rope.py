@@ -22,6 +22,7 @@ from zerostall.nn.builder import Builder
 
 _YARN_BETA_FAST = 32.0  # the paper's defaults for Llama; converters omit them when equal
 _YARN_BETA_SLOW = 1.0
+_MAX_CONTEXT = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,22 @@ def _scaling_factor(b: Builder) -> float:
     return hp.real(key, low=1e-6, high=1e6)
 
 
+def longest_context(b: Builder) -> int:
+    """Positions the model was made for, those that its scaling reaches included.
+
+    Configurations of YaRN often state the context before scaling (Qwen2.5 does); the file's
+    converter copies it.
+    """
+    hp = b.hyperparameters
+    stated = hp.integer("context_length", high=_MAX_CONTEXT)
+    kind = hp.text("rope.scaling.type", "none")
+    key = "rope.scaling.original_context_length"
+    if kind not in ("linear", "yarn") or (kind == "linear" and key not in hp):
+        return stated  # without the original, a linear factor may be counted in what is stated
+    scaled = int(hp.integer(key, stated, high=_MAX_CONTEXT) * _scaling_factor(b))
+    return min(max(stated, scaled), _MAX_CONTEXT)
+
+
 def _factors_from_file(b: Builder, rotated: int) -> npt.NDArray[np.float64] | None:
     """Llama 3.1's factors, or longrope's: the long ones once the context exceeds the original.
 
@@ -111,7 +128,9 @@ def _factors_from_file(b: Builder, rotated: int) -> npt.NDArray[np.float64] | No
     if b.has("rope_factors_long.weight"):
         long = b.factors("rope_factors_long.weight", rotated // 2)
         short = b.factors("rope_factors_short.weight", rotated // 2)
-        original = b.hyperparameters.integer("rope.scaling.original_context_length", high=1 << 31)
+        original = b.hyperparameters.integer(
+            "rope.scaling.original_context_length", high=_MAX_CONTEXT
+        )
         return long if b.context > original else short
     if b.has("rope_freqs.weight"):
         return b.factors("rope_freqs.weight", rotated // 2)
@@ -129,8 +148,8 @@ def _yarn_from_file(
     hp = b.hyperparameters
     original = hp.integer(
         "rope.scaling.original_context_length",
-        hp.integer("context_length", high=1 << 31),
-        high=1 << 31,
+        hp.integer("context_length", high=_MAX_CONTEXT),
+        high=_MAX_CONTEXT,
     )
     magnitude = hp.real("rope.scaling.yarn_attn_factor", 0.0, high=1e6)
     if magnitude == 0.0:
