@@ -189,7 +189,9 @@ void WeightStore::read_stored(io::ReadQueue& queue,
                 .offset = tensor.offset,
                 .bytes = round_up(tensor.bytes, io::kReadAlign),
                 .needed = tensor.bytes,
-                .out = memory_.data() + stored_at_[index]});
+                .out = memory_.data() + stored_at_[index],
+                // Unlike records these have no checksum that would tell a mirror's damage.
+                .primary = true});
   }
   std::array<io::Finished, 16> finished;
   while (!queue.idle()) {
