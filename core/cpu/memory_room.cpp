@@ -1,8 +1,10 @@
 // /proc/meminfo, memory.* of the groups and the pressure files (kernel's accounting/psi).
 #include "cpu/memory_room.h"
 
+#include <cstdlib>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 #include "cpu/cgroup.h"
 #include "cpu/sysfs.h"
@@ -32,10 +34,11 @@ std::optional<int64_t> room_of(const fs::path& group, const char* limit, const c
   return *most - *used + field(group / "memory.stat", reclaimable).value_or(0);
 }
 
-double full_of(const std::string& text) {
-  const size_t line = text.find("full "), average = text.find("avg10=", line);
-  if (line == std::string::npos || average == std::string::npos) return 0;
-  return std::strtod(text.c_str() + average + 6, nullptr);
+uint64_t full_of(const std::string& text) {
+  constexpr std::string_view kTotal = "total=";
+  const size_t line = text.find("full "), total = text.find(kTotal, line);
+  if (line == std::string::npos || total == std::string::npos) return 0;
+  return std::strtoull(text.c_str() + total + kTotal.size(), nullptr, 10);
 }
 
 }  // namespace
@@ -57,7 +60,7 @@ std::optional<int64_t> MemoryRoom::bytes() const {
   return least;
 }
 
-double MemoryRoom::pressure() const {
+uint64_t MemoryRoom::waited_us() const {
   for (const fs::path& group : groups_) {
     if (const auto text = read_text(group / "memory.pressure")) return full_of(*text);
   }

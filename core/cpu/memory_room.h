@@ -17,9 +17,10 @@ class MemoryRoom {
   // use: so much must go. Nothing where the system does not say.
   std::optional<int64_t> bytes() const;
 
-  // Per cent of the last ten seconds in which all tasks of the group (or the machine, where groups
-  // do not say) waited for memory; 0 where the kernel does not say.
-  double pressure() const;
+  // Microseconds, since some moment, in which all tasks of the group (or the machine, where groups
+  // do not say) waited for memory; 0 where the kernel does not say. Its averages go on telling of a
+  // wait for many seconds after its end.
+  uint64_t waited_us() const;
 
  private:
   std::filesystem::path root_;

@@ -188,6 +188,7 @@ class Store {
   void limit_speculation();
   void start_waiting();
   void adapt_in_time();
+  bool pressed();
   void shrink(size_t bytes);
   void grow(size_t bytes);
   bool retire_slot(Size& size);
@@ -237,6 +238,8 @@ class Store {
   bool many_ = false;                  // the step is a prompt's
   cpu::MemoryRoom memory_room_;
   io::Clock::time_point adapted_;
+  io::Clock::time_point waited_at_;  // when memory_room_.waited_us() was waited_us_
+  uint64_t waited_us_ = 0;
   std::vector<io::Finished> finished_;
   std::vector<TraceEvent> trace_;
   Stats stats_;

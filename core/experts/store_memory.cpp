@@ -7,12 +7,12 @@ namespace zs::experts {
 namespace {
 
 // How often memory is looked at, what must be left (a part of the budget, and what Python and the
-// kernel may take until the next look), and the part of the time, in per cent, in which everybody
-// waiting for memory is too much.
+// kernel may take until the next look), and the part of the time since the last look in which
+// everybody waiting for memory is too much.
 constexpr auto kAdaptInterval = std::chrono::milliseconds(100);
 constexpr size_t kLeastRoomPart = 128;
 constexpr size_t kLeastRoom = size_t{4} << 20;
-constexpr double kMostPressure = 20;
+constexpr double kMostWaiting = 0.2;
 
 // Memory is looked at after so much has been filled.
 constexpr size_t kFillStep = size_t{16} << 20;
@@ -40,12 +40,23 @@ void Store::adapt() {
   if (!left) return;
   const int64_t room = *left - static_cast<int64_t>(unbacked_bytes());
   const auto least = static_cast<int64_t>(least_room());
-  const bool pressed = memory_room_.pressure() > kMostPressure;
-  if (room < least || pressed) {
+  const bool waiting = pressed();
+  if (room < least || waiting) {
     shrink(static_cast<size_t>(std::max(2 * least - room, least)));
   } else if (room > 3 * least) {
     grow(static_cast<size_t>(room - 2 * least));
   }
+}
+
+bool Store::pressed() {
+  const auto time = now();
+  const uint64_t waited = memory_room_.waited_us();
+  const double passed = std::chrono::duration<double, std::micro>(time - waited_at_).count();
+  const bool first = waited_at_ == io::Clock::time_point();
+  const double since = first ? 0 : static_cast<double>(waited - waited_us_);
+  waited_at_ = time;
+  waited_us_ = waited;
+  return since > kMostWaiting * passed;
 }
 
 void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {

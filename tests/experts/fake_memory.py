@@ -8,28 +8,58 @@ USED = 1 << 40
 PLENTY = 1 << 38
 
 
-class FakeMemory:
-    """One control group of version 1, in a machine with more memory than anybody needs."""
+# Files of a control group, by version and which of its limits is set: its folder, its line in
+# /proc/self/cgroup, the limit, what is used, page cache in memory.stat, and who waited for memory.
+GROUPS = {
+    "v1": (
+        "memory/group",
+        "4:memory:/group\n",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+        "proc/pressure/memory",
+    ),
+    "v2 max": (
+        "group",
+        "0::/group\n",
+        "memory.max",
+        "memory.current",
+        "inactive_file",
+        "sys/fs/cgroup/group/memory.pressure",
+    ),
+}
+GROUPS["v2 high"] = (*GROUPS["v2 max"][:2], "memory.high", *GROUPS["v2 max"][3:])
 
-    def __init__(self, root: Path) -> None:
+
+class FakeMemory:
+    """One control group, in a machine with more memory than anybody needs."""
+
+    def __init__(self, root: Path, kind: str = "v1") -> None:
         self.root = root
-        self._group = root / "sys/fs/cgroup/memory/group"
-        self._group.mkdir(parents=True)
+        folder, line, limit, used, cache, pressure = GROUPS[kind]
+        group = root / "sys/fs/cgroup" / folder
+        group.mkdir(parents=True)
         (root / "proc/self").mkdir(parents=True)
         (root / "proc/pressure").mkdir()
-        (root / "proc/self/cgroup").write_text("4:memory:/group\n")
-        (self._group / "memory.usage_in_bytes").write_text(str(USED))
-        (self._group / "memory.stat").write_text("total_inactive_file 0\n")
+        (root / "proc/self/cgroup").write_text(line)
+        (group / used).write_text(str(USED))
+        (group / "memory.stat").write_text(f"{cache} 0\n")
+        if kind == "v2 high":
+            (group / "memory.max").write_text("max\n")
+        self._limit = group / limit
+        self._pressure = root / pressure
+        self._waited = 0
+        self.wait(0)
 
     def leave(self, room: int | None) -> None:
         """So many bytes are left, less than none where negative; None: the system does not say."""
-        limit = self._group / "memory.limit_in_bytes"
         if room is None:
-            limit.unlink(missing_ok=True)
+            self._limit.unlink(missing_ok=True)
         else:
-            limit.write_text(str(USED + room))
+            self._limit.write_text(str(USED + room))
 
-    def press(self, percent: float) -> None:
-        """In so much of the last ten seconds everybody waited for memory."""
-        line = f"avg10={percent:.2f} avg60=0.00 avg300=0.00 total=0\n"
-        (self.root / "proc/pressure/memory").write_text(f"some {line}full {line}")
+    def wait(self, microseconds: int) -> None:
+        """For so long everybody waited for memory; the kernel's averages are still high."""
+        self._waited += microseconds
+        line = f"avg10=90.00 avg60=90.00 avg300=90.00 total={self._waited}\n"
+        self._pressure.write_text(f"some {line}full {line}")

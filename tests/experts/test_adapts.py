@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.experts.fake_memory import PLENTY, FakeMemory
+from tests.experts.fake_memory import GROUPS, PLENTY, FakeMemory
 from tests.experts.streamed import Model, check_counters, logits
 from tests.tasks import eventually
 from zerostall import _core
@@ -16,9 +16,9 @@ from zerostall import _core
 LEAST = 4 << 20  # as much is always left free, more beside a larger budget
 
 
-@pytest.fixture
-def memory(tmp_path: Path) -> FakeMemory:
-    return FakeMemory(tmp_path)
+@pytest.fixture(params=list(GROUPS))
+def memory(request: pytest.FixtureRequest, tmp_path: Path) -> FakeMemory:
+    return FakeMemory(tmp_path, request.param)
 
 
 def start(model: Model, memory: FakeMemory, budget: int, **options: object) -> _core.Engine:
@@ -137,17 +137,21 @@ def test_slots_that_are_gone_get_no_memory_ahead_of_their_use(many: Model, memor
     assert resident_bytes() - before < FLOOR * slot_bytes(engine) + others + (6 << 20)
 
 
-@pytest.mark.parametrize("percent", [10.0, 30.0])
-def test_slots_go_while_everybody_waits_for_memory(many: Model, memory, percent) -> None:
+def test_slots_go_while_everybody_waits_for_memory_and_no_longer(many: Model, memory) -> None:
     engine = start(many, memory, many.all)
     logits(engine, many.ids(64))
-    memory.press(percent)
-    given = [look(engine, memory, PLENTY)["given"] for _ in range(3)]
-    if percent < 20:
-        assert given == [0, 0, 0]
-    else:
-        assert LEAST <= given[0] < LEAST + slot_bytes(engine)
-        assert given[0] < given[1] < given[2]
+    memory.wait(7_000_000)  # before the first look: nobody knows when
+
+    def given(waited: int) -> int:
+        memory.wait(waited)
+        # Room to keep what there is, too little to take back what went.
+        return look(engine, memory, 2 * LEAST)["given"]
+
+    assert [given(0), given(1)] == [0, 0]  # more than 5 us pass between two looks
+    first, second = given(60_000_000), given(60_000_000)  # and less than 5 minutes
+    assert LEAST <= first < LEAST + slot_bytes(engine)
+    assert first < second < 2 * LEAST + 2 * slot_bytes(engine)
+    assert [given(0), given(1), given(0)] == [second] * 3
 
 
 def test_an_idle_engine_gives_memory_back_too(either: Model, memory) -> None:
