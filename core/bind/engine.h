@@ -16,6 +16,14 @@ namespace zs::bind {
 
 // The engine runs one step at a time; the lock is taken with the GIL released.
 struct BoundEngine {
+  BoundEngine() = default;
+  // Reads that the drive has not answered are waited for, by nobody else.
+  ~BoundEngine() {
+    nanobind::gil_scoped_release release;
+    watch.reset();
+    engine.reset();
+  }
+
   std::mutex lock;
   std::unique_ptr<graph::Engine> engine;
   std::atomic<bool> interrupted{false};  // asked of the step under way

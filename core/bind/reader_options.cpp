@@ -56,6 +56,7 @@ io::Faults faults_from(const nb::dict& dict) {
   faults.stalled_reads = options.get<Numbers>("stalled_reads", {});
   faults.stall =
       std::chrono::milliseconds(options.get<int64_t>("stall_ms", int64_t{faults.stall.count()}));
+  faults.closing = std::chrono::milliseconds(options.get<int64_t>("closing_ms", 0));
   faults.gone_after = options.get("gone_after", faults.gone_after);
   faults.shuffled = options.get<size_t>("shuffled", 0);
   faults.seed = options.get<uint64_t>("seed", 0);

@@ -19,6 +19,10 @@ bool has(const std::vector<T>& list, T value) {
 FaultyReader::FaultyReader(std::unique_ptr<Reader> reader, const Faults& faults)
     : reader_(std::move(reader)), faults_(faults), random_(faults.seed) {}
 
+FaultyReader::~FaultyReader() {
+  std::this_thread::sleep_for(faults_.closing);
+}
+
 // Of the read that was counted last.
 int FaultyReader::error_of(const Read& read) const {
   const uint64_t number = submitted_ - 1;

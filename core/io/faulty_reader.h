@@ -22,7 +22,8 @@ struct Faults {
   std::vector<uint32_t> failing_files;  // all reads end with EIO
   std::vector<uint64_t> stalled_reads;  // take `stall` longer
   std::chrono::milliseconds stall{500};
-  uint64_t gone_after = UINT64_MAX;  // the drive disappears: reads from this on end with ENODEV
+  std::chrono::milliseconds closing{0};  // takes so long, as if the drive had a read still
+  uint64_t gone_after = UINT64_MAX;      // the drive disappears: reads from this on end with ENODEV
   // Results are held until there are that many, or all, and come in an order of chance.
   size_t shuffled = 0;
   uint64_t seed = 0;
@@ -32,6 +33,7 @@ struct Faults {
 class FaultyReader final : public Reader {
  public:
   FaultyReader(std::unique_ptr<Reader> reader, const Faults& faults);
+  ~FaultyReader() override;
 
   const char* name() const override { return reader_->name(); }
   bool direct() const override { return reader_->direct(); }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -74,3 +75,23 @@ def test_ctrl_c_ends_the_wait_for_a_stalled_drive(nano: Model, io: str, threads:
             else:
                 assert child.stdout.readline() == "True\n"
                 assert child.wait(HANG_S) == 0
+
+
+def test_others_run_on_while_closing_waits_for_the_drive(nano: Model) -> None:
+    engine = nano.engine(bytes=nano.least, io="pread", faults={"closing_ms": 1000})
+    closed = threading.Event()
+    steps = 0
+
+    def run_on() -> None:
+        nonlocal steps
+        while not closed.wait(0.01):
+            steps += 1
+
+    other = threading.Thread(target=run_on)
+    other.start()
+    before = steps
+    del engine
+    during = steps - before
+    closed.set()
+    other.join()
+    assert during > 10

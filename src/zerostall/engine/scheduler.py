@@ -211,7 +211,8 @@ class Scheduler:
             profile = Profile()
             if self._engine is not None:
                 profile = Profile(self._engine.expert_scores(), self._engine.expert_habits())
-            self._engine = None
+            engine, self._engine = self._engine, None
+        del engine  # it may wait for the drive, the others not for it
         return profile
 
     # --- the thread ---------------------------------------------------------------------------
