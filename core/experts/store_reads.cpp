@@ -270,6 +270,7 @@ void Store::warm(const std::function<void(size_t, size_t)>& progress) {
       size_t& left = room[size_of_[layer_of(order[next])]];
       if (left == 0) continue;
       if (!start_read(order[next], true)) break;
+      experts_[order[next]].ahead = false;  // no guess that could prove useless
       hurry(order[next]);
       predictions_.push_back(order[next]);
       --left;
