@@ -16,6 +16,7 @@ import pytest
 
 from tests.cpu.recorded import machine
 from tests.graph.tiny import engine, forward, random_ids
+from tests.numa import mbind_is_allowed, preferred_bytes
 from zerostall import _core, arch, convert, hub
 
 NANO = hub.resolve("nano")
@@ -119,3 +120,18 @@ def test_what_stays_in_memory_beside_streamed_experts_is_split_too(
         core, got = run(path, **two_sockets, streaming={"bytes": room, "direct": False})
         assert got == expected
         assert core.node_bytes == split(two_sockets["nodes"], experts=False)
+
+
+@pytest.mark.skipif(not mbind_is_allowed(), reason="the kernel takes no wish for a node here")
+@pytest.mark.parametrize("is_converted", [False, True])
+def test_the_kernel_is_told_the_node_of_panels(converted: Path, is_converted: bool) -> None:
+    path = converted if is_converted else NANO
+    before = preferred_bytes()
+    core, there = run(path, threads=2, nodes=[0, 1000])  # which is not there
+    told = preferred_bytes() - before
+    plain, anywhere = run(path, threads=2)
+    assert there == anywhere
+    # Panels begin and end within pages.
+    assert 0.95 < told / core.node_bytes[0] <= 1.01
+    assert preferred_bytes() - before == told
+    del plain
