@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from zerostall import _core, arch, convert, hub
 from zerostall.errors import StorageError
@@ -52,7 +53,10 @@ class Model:
         """
         if streaming:
             streaming = {"direct": False} | streaming
-        return _core.Engine(
+        io = streaming.get("io")
+        if io == "uring" and _core.uring_error() != 0:
+            pytest.skip("io_uring is forbidden here")
+        engine = _core.Engine(
             self.file,
             self.tape,
             threads=threads,
@@ -61,6 +65,9 @@ class Model:
             kv_tokens=4 * self.context,
             streaming=streaming or None,
         )
+        if io is not None:
+            assert engine.stream_reader["name"] == io
+        return engine
 
     @cached_property
     def resident(self) -> _core.Engine:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.io.reading import BLOCK, KINDS, MIB, check, collect, read
 from tests.tasks import eventually, held, masks, no_more_held, threads
-from zerostall._core import ReadQueue
+from zerostall._core import ReadQueue, uring_error
 from zerostall.errors import InvalidRequestError, StorageError
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -25,6 +25,11 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 @pytest.fixture(params=[True, False], ids=["direct", "buffered"])
 def direct(request):
     return request.param
+
+
+@pytest.mark.skipif(uring_error() != 0, reason="io_uring is forbidden here")
+def test_io_uring_is_among_what_is_tested():
+    assert "uring" in KINDS
 
 
 @each_kind
