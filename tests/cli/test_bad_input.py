@@ -76,6 +76,15 @@ def test_without_json_the_error_is_one_line_on_stderr(models):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_chat_template_that_is_none_is_refused_before_the_model_is_read(tmp_path):
+    path = tmp_path / "chat.jinja"
+    path.write_text("{{ messages }}\n{% if %}")
+    done = run("serve", "--port", "0", "-m", "absent.gguf", "--chat-template", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--chat-template {path}: no chat template: line 2: " in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_prompt_from_stdin_that_is_no_text_is_refused():
     done = subprocess.run(
         [sys.executable, "-m", "zerostall", "run"],

@@ -59,7 +59,30 @@ def test_a_stream_gives_the_same_as_events(claude, expected):
     assert events[-3:] == ["content_block_stop", "message_delta", "message_stop"]
     assert final.content[0].text == expected.text
     assert (final.stop_reason, final.usage.output_tokens) == ("max_tokens", 16)
-    assert final.usage.input_tokens == expected.usage.prompt_tokens
+    usage = final.usage
+    assert usage.input_tokens + usage.cache_read_input_tokens == expected.usage.prompt_tokens
+
+
+def test_a_stream_begins_with_the_counts_that_it_ends_with(claude, llm):
+    turns = [{"role": "user", "content": "".join(f"y{i} = {i}\n" for i in range(40))}]
+    read = len(llm.encode_chat(turns))
+    for cached in (False, True):
+        ask = {"model": "", "messages": turns, "max_tokens": 2, "stream": True}
+        events = list(claude.messages.create(**ask))
+        first, last = events[0].message.usage, events[-2].usage
+        assert first.output_tokens == 0
+        for usage in (first, last):
+            assert usage.input_tokens + usage.cache_read_input_tokens == read
+            assert (usage.cache_read_input_tokens > 0) is cached
+        assert first.cache_read_input_tokens == last.cache_read_input_tokens
+
+
+def test_a_conversation_longer_than_the_context_is_counted_too(claude, llm):
+    turns = [{"role": "user", "content": "import sys\n" * 2000}]
+    text = llm.render_chat(turns)
+    ids = llm.tokenize(text, add_special=False, parse_special=True)
+    counted = claude.messages.count_tokens(model="any", messages=turns).input_tokens
+    assert llm.context < len(ids) == counted - (llm.bos_id is not None and ids[0] != llm.bos_id)
 
 
 def test_an_answer_ends_before_a_stop_sequence_and_tells_which(claude, llm):

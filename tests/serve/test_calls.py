@@ -252,6 +252,50 @@ def test_a_text_without_quotes_cannot_be_held_to_a_pattern():
     assert called([tool], "tools", ANY, several=False).given
 
 
+STRING = {"type": "string"}
+WRONG = [5, True, "a", {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("key", ["properties", "required", "$defs", "definitions"])
+def test_null_in_a_schema_is_as_if_it_were_not_there(key):
+    absent = {"type": "object", "properties": {"a": STRING}, "required": ["a"]}
+    absent.pop(key, None)
+    form = forced(absent | {key: None})
+    assert form == forced(absent)
+
+
+@pytest.mark.parametrize("key", ["enum", "const", "pattern", "format", "minLength", "maxLength"])
+def test_null_in_the_schema_of_a_text_is_as_if_it_were_not_there(key):
+    assert forced({"properties": {"a": STRING | {key: None}}}) == forced(
+        {"properties": {"a": STRING}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        *(({"required": value}, "required of parameters is no list") for value in WRONG),
+        *(
+            ({"properties": value}, "properties of parameters is no object")
+            for value in (5, True, "a", ["a"])
+        ),
+        *(({"properties": {"a": value}}, "a of properties is no schema") for value in (5, "x", [])),
+        *(({"properties": {"a": STRING | {"enum": v}}}, "enum of a is no list") for v in WRONG),
+        *(({"properties": {"a": STRING | {"enum": v}}}, "a is a string, but") for v in ([], [1])),
+        ({"properties": {"a": STRING | {"const": 1}}}, "a is a string, but"),
+    ],
+)
+def test_a_schema_of_wrong_types_is_refused_and_tools_named(schema, told):
+    with pytest.raises(ApiError, match=f"^tools: {told}") as caught:
+        forced(schema)
+    assert (caught.value.status, caught.value.param) == (400, "tools")
+
+
+def forced(schema):
+    tool = {"name": "f", "parameters": schema}
+    return called([tool], "tools", Calling(CODER), several=True)
+
+
 def chat(llm, **fields):
     async def ask(client):
         return await client.post("/v1/chat/completions", json={"tools": TOOLS} | fields)

@@ -7,7 +7,8 @@ import json
 import httpx
 import pytest
 
-from tests.serve.process import JSON
+from tests.llm.models import nano, with_template
+from tests.serve.process import JSON, serving
 from tests.tasks import HANG_S
 
 HI = [{"role": "user", "content": "x"}]
@@ -35,6 +36,7 @@ FORM = [
 ]
 HELD = ["json_schema", "grammar", "regex", "parallel_tool_calls", "chat_template_kwargs"]
 BLOCKS = ["messages", "system", "tools", "tool_choice", "thinking", "output_config"]
+BLOCKS += ["chat_template_kwargs"]
 ITEMS = ["input", "instructions", "tools", "tool_choice", "text", "reasoning", "metadata"]
 ITEMS += ["max_output_tokens", "previous_response_id", "background", "top_logprobs", "include"]
 FIELDS = {
@@ -58,14 +60,106 @@ VALUES += [
 ]
 
 
-@pytest.mark.parametrize("path", BASES)
-def test_a_hostile_value_is_answered_or_refused(server, path):
+# A kilobyte of it needs more frames than Python has, and less than its parser of JSON takes.
+DEEP = json.loads('{"a":' * 600 + "1" + "}" * 600)
+CALL = {"type": "function", "id": "x", "function": {"name": "f", "arguments": json.dumps(DEEP)}}
+TOOL = {"name": "f", "parameters": DEEP}
+VALUES += [DEEP, [DEEP], {"format": {"type": "json_schema", "schema": DEEP}}]
+VALUES += [[{"role": "user", "content": "x", "a": DEEP}]]
+VALUES += [[{"role": "assistant", "content": "x", "tool_calls": [CALL]}, *HI]]
+VALUES += [[{"name": "f", "input_schema": DEEP}], [{"type": "function", "function": TOOL}]]
+VALUES += [[{"type": "function", **TOOL}]]
+
+
+def failures(server, path, bodies):
+    """What of these bodies is answered with anything but an answer or a refusal."""
     failed = []
     with httpx.Client(base_url=server.url, headers=JSON, timeout=HANG_S) as client:
-        for field in FIELDS[path]:
-            for value in VALUES:
-                body = json.dumps(BASES[path] | {field: value})
-                answer = client.post(path, content=body)
-                if answer.status_code not in (200, 400):
-                    failed.append((field, value, answer.status_code))
-    assert failed == []
+        for what, body in bodies:
+            try:
+                status = client.post(path, content=json.dumps(body)).status_code
+            except httpx.TransportError as error:  # of a connection that a failure has closed
+                status = repr(error)
+            if status not in (200, 400):
+                failed.append((what, status))
+    return failed
+
+
+@pytest.mark.parametrize("path", BASES)
+def test_a_hostile_value_is_answered_or_refused(server, path):
+    bodies = [
+        ((field, str(value)[:80]), BASES[path] | {field: value})
+        for field in FIELDS[path]
+        for value in VALUES
+    ]
+    assert failures(server, path, bodies) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        ("/v1/chat/completions", "messages", [{**HI[0], "a": DEEP}]),
+        ("/v1/chat/completions", "tools", [{"type": "function", "function": TOOL}]),
+        ("/v1/chat/completions", "chat_template_kwargs", {"a": DEEP}),
+        ("/v1/responses", "chat_template_kwargs", {"a": DEEP}),
+        ("/v1/responses", "tools", [{"type": "function", **TOOL}]),
+        ("/apply-template", "messages", [{**HI[0], "a": DEEP}]),
+        ("/apply-template", "tools", [DEEP]),
+        ("/apply-template", "chat_template_kwargs", {"documents": [DEEP]}),
+    ],
+)
+def test_a_value_nested_too_deep_is_refused_by_the_name_of_its_field(server, path, field, value):
+    answer = server.post(path, BASES[path] | {field: value})
+    told = answer.json()["error"]
+    assert (answer.status_code, told["param"]) == (400, field)
+    assert "nested deeper than 100 levels" in told["message"]
+
+
+def test_what_a_conversation_makes_a_template_do_is_a_400(coder):
+    tools = [{"type": "function", "function": {"name": "f"}}] * 200
+    answer = coder.post("/v1/chat/completions", {"messages": HI * 600, "tools": tools})
+    told = answer.json()["error"]
+    assert (answer.status_code, told["param"]) == (400, "messages")
+    assert "more than 2000000 loop turns" in told["message"]
+
+
+# Of Qwen3-Coder's kind: grammars for its calls are made of the parts of a schema. Many messages
+# and tools are too much for it.
+CODER = "{% macro show(t) %}{{ t.function.name }}{% endmacro %}{% for m in messages %}"
+CODER += "{{ m.content }}{% for t in tools or [] %}{{ show(t) }}{% endfor %}{% endfor %}"
+CODER += "{# <tool_call>\n<function=example>\n<parameter=x> #}"
+PATHS = {
+    "/v1/chat/completions": (lambda tool: {"type": "function", "function": tool}, "required"),
+    "/v1/responses": (lambda tool: {"type": "function", **tool}, "required"),
+    "/v1/messages": (
+        lambda tool: {"name": tool["name"], "input_schema": tool["parameters"]},
+        {"type": "any"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coder")
+    (folder / "coder.gguf").write_bytes(with_template(nano(), CODER))
+    with serving(folder / "log.jsonl", "-m", str(folder / "coder.gguf")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_hostile_schema_of_a_call_that_must_be_made_is_answered_or_refused(coder, path):
+    form, choice = PATHS[path]
+    schemas = [
+        {"type": "object", "properties": {"a": {"type": "string"}}, key: value}
+        for key in ("type", "properties", "required", "$defs")
+        for value in VALUES
+    ] + [
+        {"type": "object", "properties": {"a": {"type": "string"} | {key: value}}}
+        for key in ("type", "enum", "const", "pattern")
+        for value in VALUES
+    ]
+    bodies = []
+    for schema in schemas:
+        tool = form({"name": "f", "parameters": schema})
+        bodies.append((str(schema)[:200], BASES[path] | {"tools": [tool], "tool_choice": choice}))
+    assert failures(coder, path, bodies) == []

@@ -7,6 +7,7 @@ import os
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from zerostall.serve import app
@@ -39,15 +40,47 @@ def test_every_route_is_in_the_document():
     assert {"GET /slots", "POST /v1/messages/count_tokens", "GET /v1/models"} < set(OPERATIONS)
 
 
-def sharpened(case, mode):
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=6,
+)
+TEXTS = st.text(max_size=9) | st.just(None)
+PARTS = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": st.text(max_size=9)}))
+FUNCTIONS = st.fixed_dictionaries({"name": st.text(max_size=9), "arguments": st.just("{}") | JSON})
+CALLS = st.lists(st.fixed_dictionaries({"id": JSON, "function": FUNCTIONS}) | JSON, max_size=2)
+# With a role and a content, which the document leaves open, and without which no template sees
+# them. Anything else may be in them.
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["user", "assistant", "system", "tool", "developer"]),
+            "content": TEXTS | PARTS,
+        },
+        optional={
+            "tool_calls": CALLS,
+            "reasoning_content": JSON,
+            "name": JSON,
+            "tool_call_id": JSON,
+        },
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def sharpened(case, mode, messages):
     """The body with few tokens to generate, where it is an object that asks for more.
 
-    Of what fits the document the messages are real ones: others end most requests too early for
-    their other fields to count.
+    Of what fits the document the messages that are objects get a role and content from others
+    where they have none: else most requests end too early for their other fields to count.
     """
     body = case.body
     if mode == GenerationMode.POSITIVE and isinstance(body, dict) and "messages" in body:
-        body = {**body, "messages": [{"role": "user", "content": "x"}]}
+        given = body["messages"][: len(messages)]
+        shaped = [made | drawn for made, drawn in zip(messages, given, strict=False)]
+        body = {**body, "messages": shaped or messages}
     field = LIMITS.get(case.path)
     if field is not None and isinstance(body, dict):
         asked = body.get(field)
@@ -76,9 +109,9 @@ def answers(server, name, mode, **how):
         suppress_health_check=list(HealthCheck),
         **how,
     )
-    @given(case=OPERATIONS[name].as_strategy(generation_mode=mode))
-    def ask(case):
-        case.body = sharpened(case, mode)
+    @given(case=OPERATIONS[name].as_strategy(generation_mode=mode), messages=MESSAGES)
+    def ask(case, messages):
+        case.body = sharpened(case, mode, messages)
         answer = case.call(base_url=server.url)
         assert answer.status_code < 500, answer.text
 

@@ -20,11 +20,10 @@ from tests.tasks import HANG_S
 from zerostall.cli import app
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign):
+@pytest.mark.parametrize(("sign", "s"), [(signal.SIGTERM, str(HANG_S)), (signal.SIGINT, "inf")])
+def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign, s):
     body = LONG | {"n": 4, "stream": True, "stream_options": {"include_usage": True}}
-    grace = ("--grace", str(HANG_S))
-    with serving(tmp_path / "log.jsonl", *grace) as server:
+    with serving(tmp_path / "log.jsonl", "--grace", s) as server:
         url = f"{server.url}/v1/completions"
         with httpx.stream("POST", url, json=body, timeout=HANG_S) as answer:
             lines = answer.iter_lines()
@@ -39,20 +38,33 @@ def test_told_to_stop_it_finishes_what_runs_and_ends_with_0(tmp_path, sign):
     assert "Traceback" not in (tmp_path / "log.jsonl").read_text()
 
 
-def test_after_the_grace_time_what_still_runs_is_cancelled(tmp_path):
-    with serving(tmp_path / "log.jsonl", "--grace", "1") as server, ThreadPoolExecutor() as pool:
-        answer = pool.submit(server.post, "/v1/completions", LONG | {"stream": True})
-        server.wait_until("zerostall_running", 8)  # of its answers
+def test_after_the_grace_time_what_runs_or_waits_is_cancelled_and_told_so(tmp_path):
+    log = tmp_path / "log.jsonl"
+    args = ("--grace", "1.4", "--parallel", "2")
+    with serving(log, *args) as server, ThreadPoolExecutor() as pool:
+        answers = []
+        for count, stream in enumerate((True, False, True, False), 1):
+            body = LONG | {"stream": stream}
+            answers.append(pool.submit(server.post, "/v1/completions", body))
+            server.wait_until("zerostall_runs", count)
+            if count == 2:  # the first has had both places, and gives one up
+                server.wait_until("zerostall_queued", 0)
+        assert (server.metric("zerostall_running"), server.metric("zerostall_queued")) == (2, 2)
         begin = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(timeout=HANG_S) == 0
-        assert time.monotonic() - begin >= 1
-        # Cut off in the middle, or with the news that it was cancelled if that went out in time.
-        error = answer.exception()
-        if error is None:
-            assert "[DONE]" not in answer.result().text
-        else:
-            assert isinstance(error, httpx.RemoteProtocolError)
+        assert time.monotonic() - begin >= 1.4
+        first, *others = [answer.result() for answer in answers]
+    assert first.status_code == 200
+    *_, last = [line for line in first.text.split("\n") if line]
+    assert json.loads(last.removeprefix("data: "))["error"]["type"] == "unavailable_error"
+    for answer in others:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.json()["error"]["type"] == "unavailable_error"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [line["status"] for line in lines if line.get("path") == "/v1/completions"]
+    assert sorted(told) == [200, 503, 503, 503]
+    assert not any("traceback" in line or line["level"] == "error" for line in lines)
 
 
 NEVER = """
@@ -80,6 +92,23 @@ def test_told_to_stop_while_it_loads_it_ends_without_waiting_for_the_grace_time(
             assert process.wait(timeout=HANG_S) == 0
         finally:
             process.kill()
+
+
+EARLY = """
+import signal, uvicorn
+run = uvicorn.Server.run
+def late(server, **options):
+    signal.raise_signal(signal.{sign})
+    run(server, **options)
+uvicorn.Server.run = late
+"""
+
+
+@pytest.mark.parametrize("sign", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_uvicorn_looks_for_them_ends_the_server_too(sign):
+    command = [sys.executable, "-c", EARLY.format(sign=sign) + NEVER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_the_reason(tmp_path):

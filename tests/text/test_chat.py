@@ -155,7 +155,71 @@ def test_renderings_count_apart(monkeypatch):
         chat.render(template * 2, USER)
 
 
-@pytest.mark.parametrize("message", ["hi", None, {"role": "user", "content": object()}])
-def test_messages_of_a_wrong_kind_are_refused(message):
-    with pytest.raises(InvalidRequestError, match="a message"):
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("hi", "a message is a str"),
+        (None, "a message is a NoneType"),
+        ({"role": "user", "content": object()}, "messages: a value is of type object"),
+    ],
+)
+def test_messages_of_a_wrong_kind_are_refused(message, told):
+    with pytest.raises(InvalidRequestError, match=told):
         chat.render("{{ messages }}", [message])
+
+
+def nested(levels):
+    value = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("levels", [100, 300, 600, 20_000])
+@pytest.mark.parametrize("field", ["messages", "tools", "documents", "variables"])
+def test_a_value_nested_too_deep_is_refused_by_the_name_of_its_field(field, levels):
+    deep = nested(levels)
+    given = {
+        "messages": {"messages": [{**USER[0], "extra": deep}]},
+        "variables": {"style": [deep]},
+    }.get(field, {field: [deep]})
+    with pytest.raises(InvalidRequestError, match=f"^{field}: a value is nested deeper than 100"):
+        chat.render("x", **{"messages": USER} | given)
+
+
+def test_a_value_nested_as_deep_as_is_allowed_can_be_printed():
+    template = "{{ style | tojson(indent=1) }}"
+    assert json.loads(chat.render(template, USER, style=nested(100))) == nested(100)
+
+
+CALLS = "{% macro show(tool) %}{{ tool.name }}{% endmacro %}{% for t in tools %}{{ show(t) }}"
+CALLED = [
+    (CALLS + "{% endfor %}", {"tools": [{"name": "f"}] * 100}, "more than 250 loop turns"),
+    ("{{ namespace([[messages[0].content, 1]]) }}", {"content": "__class__"}, "cannot hold"),
+    ("{{ messages[0].content % 1 }}", {"content": "%1000000000d"}, "too wide"),
+    ("{{ 10.0 ** messages[0].content | length }}", {"content": "x" * 400}, "out of range"),
+    ("{{ messages[0].content * 2 ** 24 }}", {"content": "xy"}, "longer than"),
+]
+
+
+@pytest.mark.parametrize(("template", "given", "told"), CALLED)
+def test_what_a_conversation_makes_a_template_do_is_the_conversations_fault(
+    template, given, told, monkeypatch
+):
+    monkeypatch.setattr("zerostall.text.sandbox.MAX_TURNS", 250)
+    messages = [USER[0] | {key: value for key, value in given.items() if key == "content"}]
+    with pytest.raises(InvalidRequestError, match=f"stopped at this conversation: .*{told}"):
+        chat.render(template, messages, tools=given.get("tools"))
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [("a\n{% if %}", "no chat template: line 2: "), ("{{ x | none_such }}", "none_such")],
+)
+def test_a_template_can_be_checked_before_there_is_a_conversation(template, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        chat.check_template(template)
+
+
+def test_a_template_that_is_one_passes_the_check():
+    chat.check_template("{{ raise_exception('this is for a conversation') }}")

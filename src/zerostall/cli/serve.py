@@ -125,10 +125,13 @@ def announce(address: str) -> None:
 
 
 def read_template(path: Path) -> str:
-    """The chat template in a file."""
+    """The chat template in a file, compiled once, so that a broken one fails at the start."""
     from zerostall.errors import InvalidRequestError
+    from zerostall.text.chat import check_template
 
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        template = path.read_text(encoding="utf-8")
+        check_template(template)
+        return template
+    except (OSError, UnicodeDecodeError, InvalidRequestError) as error:
         raise InvalidRequestError(f"--chat-template {path}: {error}") from error

@@ -92,11 +92,15 @@ def checked_prompt(ids: Sequence[int], vocab_size: int, context: int, longest: i
             f"the prompt has {len(ids)} tokens, the context {context}: shorten the prompt, or "
             f"load with a larger ctx (this model allows {longest})"
         )
-    return [int(token) for token in ids]
+    return list(map(int, ids))
 
 
 def check_ids(ids: Sequence[int], vocab_size: int) -> None:
     """Raise InvalidRequestError unless all are numbers of the vocabulary."""
+    # Plain ints, nearly always, in C: the loop below, which finds the first wrong one, holds the
+    # interpreter's lock several times as long.
+    if set(map(type, ids)) == {int} and min(ids) >= 0 and max(ids) < vocab_size:
+        return
     for position, token in enumerate(ids):
         if not hasattr(token, "__index__") or isinstance(token, bool):
             raise InvalidRequestError(

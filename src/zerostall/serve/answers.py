@@ -1,8 +1,9 @@
-"""What chats and completions answer alike: usage, timings, logprobs."""
+"""What chats and completions answer alike: usage, timings, and one answer as it grows."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from zerostall.engine.completion import (
     FinishReason,
     PromptProgress,
     StreamTimings,
+    Timings,
     TokenLogprob,
     Usage,
 )
-from zerostall.serve.output import OutputParser
-from zerostall.serve.parts import Part
+from zerostall.serve.conversation import Prompt
+from zerostall.serve.job import Item
+from zerostall.serve.logprobs import Pending, shown_logprobs
+from zerostall.serve.parts import Part, Text
 from zerostall.serve.run import Run
 from zerostall.text import Detokenizer
 
@@ -105,12 +109,16 @@ class Totals:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a chunk of one answer added, and how the answer ended if it did."""
+    """What an item of one answer added, and how the answer ended if it did."""
 
     parts: list[Part]
     reason: FinishReason | None = None
-    logprobs: Sequence[TokenLogprob] = ()  # of its tokens, unless they are reasoning
-    progress: dict[str, Any] | None = None  # of the prompt; there is nothing else then
+    logprobs: Sequence[list[TokenLogprob]] = ()  # of each part's tokens; only content has some
+    progress: PromptProgress | None = None  # of the prompt; there is nothing else then
+
+    def told(self) -> Iterator[tuple[Part, list[TokenLogprob]]]:
+        """Each part with its logprobs."""
+        return zip(self.parts, self.logprobs, strict=True)
 
 
 def shown_progress(progress: PromptProgress) -> dict[str, Any]:
@@ -125,49 +133,99 @@ def shown_progress(progress: PromptProgress) -> dict[str, Any]:
     }
 
 
-class Single:
-    """The one answer of a request, told apart as it comes.
+class Reader:
+    """One answer, told apart as it comes.
 
     Args:
         llm: the model, whose tokenizer is used.
-        parser: a new one.
+        prompt: what is answered.
+        totals: of the request.
+    """
+
+    def __init__(self, llm: LLM, prompt: Prompt, totals: Totals) -> None:
+        self._llm = llm
+        self._prompt = len(prompt.tokens)
+        self._parser = prompt.parser
+        self._totals = totals
+        self._pending = Pending(llm)
+        self._progress: PromptProgress | None = None
+        self._begin_s: float | None = None  # when its first token came
+        self.tokens: list[int] = []
+        self.reasoned = 0  # tokens of the reasoning, its tags included
+        self.cut = False  # it was ended here, while the model went on
+
+    def read(self, item: Item) -> Piece:
+        """What an item adds."""
+        if item.progress is not None:
+            self._progress = item.progress
+            return Piece([], progress=item.progress)
+        assert item.chunk is not None
+        chunk = item.chunk
+        if self._begin_s is None:
+            self._begin_s = time.monotonic()
+        self.tokens += chunk.token_ids
+        before = self._parser.thinking
+        parts = self._parser.push(chunk.text)
+        thought = before or self._parser.thinking
+        if thought:
+            self.reasoned += len(chunk.token_ids)
+        else:
+            self._pending.note(shown_logprobs(self._llm, chunk))
+        if chunk.finish_reason is None and self._parser.went_on:
+            self.cut, chunk = True, self._last()
+        if chunk.finish_reason is not None:
+            parts += self._parser.finish()
+        self._totals.add(0, chunk)
+        logprobs = [self._taken(part) for part in parts]
+        if thought:
+            self._pending.clear()
+        return Piece(parts, chunk.finish_reason, logprobs)
+
+    def _taken(self, part: Part) -> list[TokenLogprob]:
+        if isinstance(part, Text) and part.kind == "content":
+            return self._pending.take(part.text)
+        self._pending.clear()
+        return []
+
+    def _last(self) -> Chunk:
+        """What the last chunk would say if the engine had ended here; the times are those seen."""
+        assert self._begin_s is not None
+        known = self._progress
+        cached, prompt_ms = (known.cached, known.time_ms) if known is not None else (0, 0.0)
+        predicted_ms = 1e3 * (time.monotonic() - self._begin_s)
+        count = len(self.tokens)
+        timings = Timings(0.0, self._prompt - cached, prompt_ms, count, predicted_ms)
+        return Chunk("", [], "stop", None, Usage(self._prompt, count), timings)
+
+
+class Single:
+    """The one answer of a request.
+
+    Args:
+        llm: the model, whose tokenizer is used.
+        prompt: what is answered.
         stops: strings that end the text.
         silence_s: a sign of life is given when nothing came for so long.
     """
 
-    def __init__(
-        self, llm: LLM, *, parser: OutputParser, stops: Sequence[str], silence_s: float
-    ) -> None:
+    def __init__(self, llm: LLM, prompt: Prompt, *, stops: Sequence[str], silence_s: float) -> None:
         self._llm = llm
-        self._parser = parser
         self._stops = stops
         self._silence_s = silence_s
-        self._tokens: list[int] = []
         self.totals = Totals()
-        self.reasoned = 0  # tokens of the reasoning, its tags included
+        self._reader = Reader(llm, prompt, self.totals)
+
+    @property
+    def reasoned(self) -> int:
+        """Tokens of the reasoning, its tags included."""
+        return self._reader.reasoned
 
     async def pieces(self, run: Run) -> AsyncIterator[Piece | None]:
         """What came, as it comes; None is a sign of life."""
         async for item in run.items(self._silence_s):
-            if item is None:
-                yield None
-                continue
-            if item.progress is not None:
-                yield Piece([], progress=shown_progress(item.progress))
-                continue
-            assert item.chunk is not None
-            chunk = item.chunk
-            self._tokens += chunk.token_ids
-            self.totals.add(0, chunk)
-            before = self._parser.thinking
-            parts = self._parser.push(chunk.text)
-            logprobs = shown_logprobs(self._llm, chunk)
-            if before or self._parser.thinking:
-                self.reasoned += len(chunk.token_ids)
-                logprobs = []
-            if chunk.finish_reason is not None:
-                parts += self._parser.finish()
-            yield Piece(parts, chunk.finish_reason, logprobs)
+            yield None if item is None else self._reader.read(item)
+            if self._reader.cut:
+                return  # whoever waits for the answer cancels the run
 
     def stopped_by(self) -> str | None:
         """Which of the stop strings ended the text, if one did."""
@@ -175,102 +233,7 @@ class Single:
         if tokenizer is None or not self._stops:
             return None
         text = Detokenizer(tokenizer, self._stops)
-        for token in self._tokens:
+        for token in self._reader.tokens:
             text.push(token)
         text.finish()
         return text.stop_string
-
-
-def shown_logprobs(llm: LLM, chunk: Chunk) -> list[TokenLogprob]:
-    """Those of the tokens that a caller sees: not of the one that ends the text."""
-    ends = llm.loaded.tokenizer.eog_ids if llm.loaded.tokenizer is not None else frozenset()
-    return [entry for entry in chunk.logprobs or [] if entry.token_id not in ends]
-
-
-def chat_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """In the form of chats."""
-    return {"content": text_logprobs(llm, entries), "refusal": None}
-
-
-def text_logprobs(llm: LLM, entries: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
-    """Of each token, in the form that chats and responses have."""
-    return [
-        _chat_token(llm, entry.token_id, entry.logprob)
-        | {"top_logprobs": [_chat_token(llm, *other) for other in entry.top]}
-        for entry in entries
-    ]
-
-
-def _chat_token(llm: LLM, token: int, logprob: float) -> dict[str, Any]:
-    data = llm.tokenizer.token_bytes(token, show_special=True)
-    return {"token": data.decode("utf-8", "replace"), "logprob": logprob, "bytes": list(data)}
-
-
-class TextLogprobs:
-    """In the form of completions; offsets go on from one call to the next.
-
-    They count characters of the text as it is shown: a hidden token has none. A token that begins
-    inside a character has its offset.
-    """
-
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
-        self._offset = 0
-
-    def of_prompt(
-        self, text: str, tokens: Sequence[int], scores: Sequence[TokenLogprob | None]
-    ) -> dict[str, Any]:
-        """Of a prompt echoed as this text, whose first token has none."""
-        record = self._empty()
-        data, place = text.encode("utf-8", "replace"), 0
-        for token, score in zip(tokens, scores, strict=True):
-            shown = self._shown(token, data, place)
-            self._append(record, token, score, shown)
-            place += len(shown)
-        return record
-
-    def _shown(self, token: int, text: bytes, place: int) -> bytes:
-        """What of a text that is shown is the token's whose turn is at that place."""
-        spelt = self._llm.tokenizer.token_bytes(token, show_special=True)
-        # Encoding may have put a space in front, or a token that the text does not have.
-        for shown in (spelt, spelt.removeprefix(b" ")):
-            if text.startswith(shown, place):
-                return shown
-        return self._llm.tokenizer.token_bytes(token)
-
-    def of(self, entries: Sequence[TokenLogprob]) -> dict[str, Any]:
-        """Of generated tokens."""
-        record = self._empty()
-        for entry in entries:
-            shown = self._llm.tokenizer.token_bytes(entry.token_id)
-            self._append(record, entry.token_id, entry, shown)
-        return record
-
-    def _append(
-        self, record: dict[str, Any], token: int, score: TokenLogprob | None, shown: bytes
-    ) -> None:
-        text = self._text(token)
-        record["tokens"].append(text)
-        record["token_logprobs"].append(None if score is None else score.logprob)
-        within = shown[:1] != b"" and shown[0] & 0xC0 == 0x80
-        record["text_offset"].append(max(0, self._offset - within))
-        self._offset += sum(byte & 0xC0 != 0x80 for byte in shown)
-        top = None
-        if score is not None:
-            # The likeliest last: of tokens that look alike it stays.
-            top = {self._text(other): logprob for other, logprob in reversed(score.top)}
-            top = dict(sorted(top.items(), key=lambda item: -item[1]))
-        record["top_logprobs"].append(top)
-
-    def _text(self, token: int) -> str:
-        return self._llm.tokenizer.token_bytes(token, show_special=True).decode("utf-8", "replace")
-
-    @staticmethod
-    def _empty() -> dict[str, Any]:
-        return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-
-
-def joined(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Logprobs of the pieces of a stream as those of the whole."""
-    names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-    return {name: [entry for record in records for entry in record[name]] for name in names}

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zerostall.serve import chat, completions, embeddings, faults, native
 from zerostall.serve.anthropic import routes as anthropic_routes
@@ -20,7 +20,7 @@ from zerostall.serve.anthropic.edge import Edge
 from zerostall.serve.limits import BodyLimit, KeyCheck
 from zerostall.serve.logs import HEADER, RequestLog
 from zerostall.serve.responses import routes as responses_routes
-from zerostall.serve.service import Service
+from zerostall.serve.service import Service, stopped
 
 # Threads that read prompts, compile grammars and write long answers. asyncio's own number follows
 # the machine's; most of the work holds Python's lock, and each thread has an arena of memory.
@@ -42,7 +42,7 @@ def build(service: Service) -> ASGIApp:
             allow_headers=["*"],
             expose_headers=[HEADER],
         )
-    return RequestLog(_Slashless(Edge(app)), service.metrics)
+    return RequestLog(_Slashless(Edge(_LastWord(app, service))), service.metrics)
 
 
 class _Slashless:
@@ -56,6 +56,34 @@ class _Slashless:
             # The same dict goes on: the router notes the route in it, which the log reads.
             scope["path"] = scope["path"].rstrip("/") or "/"
         await self._app(scope, receive, send)
+
+
+class _LastWord:
+    """Answers 503 when the end of the server cuts a request off, of which uvicorn makes a bare 500.
+
+    Those are the ones that have no run to be cancelled: a body is still awaited, a prompt read.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or not self._service.stopping:
+                raise
+            # One that has begun is a stream that its client does not read.
+            if not started:
+                await stopped().response()(scope, receive, send)
 
 
 def document(service: Service) -> dict[str, Any]:

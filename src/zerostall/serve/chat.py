@@ -13,21 +13,23 @@ from fastapi.responses import JSONResponse, Response
 
 from zerostall.engine.completion import TokenLogprob
 from zerostall.serve import conversation
-from zerostall.serve.answers import Totals, chat_logprobs, shown_logprobs, shown_progress
+from zerostall.serve.answers import Piece, Reader, Totals, shown_progress
 from zerostall.serve.client import client_of
-from zerostall.serve.conversation import Prompt, room, switches
+from zerostall.serve.conversation import Prompt, switches
 from zerostall.serve.forms import after_thought
-from zerostall.serve.job import Item, Job
+from zerostall.serve.job import Job
+from zerostall.serve.logprobs import chat_logprobs
 from zerostall.serve.messages import ending
-from zerostall.serve.output import OutputParser
 from zerostall.serve.parts import Call, CallEnd, Part, Text
 from zerostall.serve.run import Run
-from zerostall.serve.schema import ChatRequest, check_params
+from zerostall.serve.schema import ChatRequest
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
+
+Delta = tuple[dict[str, Any], list[TokenLogprob]]
 
 
 def routes(service: Service) -> APIRouter:
@@ -53,33 +55,50 @@ def routes(service: Service) -> APIRouter:
 def _prompt(llm: LLM, body: ChatRequest) -> Prompt:
     variables = switches(body.reasoning_effort, body.chat_template_kwargs)
     end = ending(body.messages, body.add_generation_prompt, body.continue_final_message)
-    return conversation.read(llm, body.messages, body.offered, variables, ending=end)
+    return conversation.read(
+        llm, body.messages, body.offered, variables, ending=end, several=body.several
+    )
 
 
 def _jobs(llm: LLM, body: ChatRequest, prompt: Prompt) -> list[Job]:
     """Each answer, checked: nothing is computed for a request that fails."""
-    limit = room(llm, body.max_completion_tokens, body.max_tokens, body.n_predict)
+    limit = body.limit(llm.context)
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    jobs = []
-    for choice in range(body.choices):
-        params = body.sampling(choice, limit, logprobs, form, prompt.shown)
-        check_params(llm, prompt.tokens, params, form)
-        jobs.append(body.job(choice, prompt.tokens, params))
-    return jobs
+    answers = [
+        body.sampling(choice, limit, logprobs, form, prompt.shown) for choice in range(body.choices)
+    ]
+    body.check_params(llm, answers[0], form)  # they differ in their seeds only
+    return [
+        body.job(choice, prompt.tokens, params, watched=prompt.may_be_cut)
+        for choice, params in enumerate(answers)
+    ]
 
 
 class Choice:
     """One answer as it grows."""
 
-    def __init__(self, parser: OutputParser) -> None:
-        self.parser = parser
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
         self.texts: dict[str, str] = {}
         self.calls: list[dict[str, Any]] = []
         self.logprobs: list[TokenLogprob] = []
         self.reason: str | None = None
+
+    def take(self, piece: Piece) -> list[Delta]:
+        """Take in a piece; what a stream tells of it."""
+        deltas = []
+        for part, logprobs in piece.told():
+            self.logprobs += logprobs
+            delta = self.delta(part)
+            if delta is not None:
+                deltas.append((delta, logprobs))
+        if piece.reason is not None:
+            called = self.calls and piece.reason == "stop"
+            self.reason = "tool_calls" if called else piece.reason
+        return deltas
 
     def delta(self, part: Part) -> dict[str, Any] | None:
         """Take in a part; what a stream tells of it, if anything."""
@@ -127,8 +146,9 @@ class ChatAnswer:
         self._silence_s = service.settings.keep_alive_s
         self._body = body
         self._totals = Totals()
-        self._reasoned = 0  # tokens of the reasoning, its tags included
-        self._choices = [Choice(prompt.parser) for _ in range(body.choices)]
+        self._choices = [
+            Choice(Reader(service.llm, prompt, self._totals)) for _ in range(body.choices)
+        ]
         self._frame = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -142,31 +162,29 @@ class ChatAnswer:
         frame = {**self._frame, "object": "chat.completion.chunk"}
         extra = {"usage": None} if wants_usage else {}
         begun: set[int] = set()
-        async for item in run.items(self._silence_s):
-            if item is None:
+        async for told in self._pieces(run):
+            if told is None:
                 yield None
                 continue
-            index, choice = item.index, self._choices[item.index]
-            deltas = [] if index in begun else [{"role": "assistant", "content": ""}]
-            begun.add(index)
-            if item.progress is not None:
-                delta = self._delta(index, deltas[0] if deltas else {}, [])
-                told = {"prompt_progress": shown_progress(item.progress)}
-                yield {**frame, "choices": [delta], **told, **extra}
+            index, piece = told
+            if piece.progress is not None and not self._body.tells_progress:
                 continue
-            parts, logprobs, reason = self._parts(item)
-            grown = [choice.delta(part) for part in parts]
-            deltas += [delta for delta in grown if delta is not None]
-            if logprobs and len(deltas) == 0:
-                deltas.append({})
-            for i, delta in enumerate(deltas):
-                # The token's logprobs go with the last that it completed.
-                shown = logprobs if i == len(deltas) - 1 else []
-                yield {**frame, "choices": [self._delta(index, delta, shown)], **extra}
+            deltas: list[Delta] = []
+            if index not in begun:
+                deltas.append(({"role": "assistant", "content": ""}, []))
+                begun.add(index)
+            if piece.progress is not None:
+                delta = self._delta(index, deltas[0][0] if deltas else {}, [])
+                progress = {"prompt_progress": shown_progress(piece.progress)}
+                yield {**frame, "choices": [delta], **progress, **extra}
+                continue
+            deltas += self._choices[index].take(piece)
+            for delta, logprobs in deltas:
+                yield {**frame, "choices": [self._delta(index, delta, logprobs)], **extra}
+            reason = self._choices[index].reason
             if reason is not None:
-                choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
-                last = {**frame, "choices": [self._delta(index, {}, [], choice.reason)], **extra}
-                if all(each.reason is not None for each in self._choices):
+                last = {**frame, "choices": [self._delta(index, {}, [], reason)], **extra}
+                if self._ended:
                     last["timings"] = self._totals.timings()
                 yield last
         if wants_usage:
@@ -174,16 +192,10 @@ class ChatAnswer:
 
     async def whole(self, run: Run) -> dict[str, Any]:
         """The answer in one piece."""
-        async for item in run.items(self._silence_s):
-            if item is None:
-                continue
-            choice = self._choices[item.index]
-            parts, logprobs, reason = self._parts(item)
-            for part in parts:
-                choice.delta(part)
-            choice.logprobs += logprobs
-            if reason is not None:
-                choice.reason = "tool_calls" if choice.calls and reason == "stop" else reason
+        async for told in self._pieces(run):
+            if told is not None:
+                index, piece = told
+                self._choices[index].take(piece)
         return {
             **self._frame,
             "object": "chat.completion",
@@ -200,22 +212,25 @@ class ChatAnswer:
             "timings": self._totals.timings(),
         }
 
-    def _parts(self, item: Item) -> tuple[list[Part], list[TokenLogprob], str | None]:
-        """New parts, logprobs and finish reason of what came."""
-        assert item.chunk is not None
-        chunk = item.chunk
-        self._totals.add(0, chunk)
-        parser = self._choices[item.index].parser
-        before = parser.thinking
-        parts = parser.push(chunk.text)
-        if before or parser.thinking:
-            self._reasoned += len(chunk.token_ids)
-        if chunk.finish_reason is not None:
-            parts += parser.finish()
-        return parts, shown_logprobs(self._llm, chunk), chunk.finish_reason
+    async def _pieces(self, run: Run) -> AsyncIterator[tuple[int, Piece] | None]:
+        """What came of which answer, until all have ended; None is a sign of life."""
+        async for item in run.items(self._silence_s):
+            if item is None:
+                yield None
+                continue
+            choice = self._choices[item.index]
+            if choice.reader.cut:
+                continue  # others are still under way
+            yield item.index, choice.reader.read(item)
+            if self._ended and any(each.reader.cut for each in self._choices):
+                return  # whoever waits for the answer cancels the run
+
+    @property
+    def _ended(self) -> bool:
+        return all(choice.reason is not None for choice in self._choices)
 
     def _usage(self) -> dict[str, Any]:
-        details = {"reasoning_tokens": self._reasoned}
+        details = {"reasoning_tokens": sum(each.reader.reasoned for each in self._choices)}
         return {**self._totals.usage(), "completion_tokens_details": details}
 
     def _delta(

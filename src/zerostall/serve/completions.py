@@ -13,13 +13,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from zerostall.errors import ZerostallError
-from zerostall.serve.answers import TextLogprobs, Totals, joined, shown_logprobs, shown_progress
+from zerostall.serve.answers import Totals, shown_progress
 from zerostall.serve.client import client_of
-from zerostall.serve.conversation import room
 from zerostall.serve.faults import to_api_error
 from zerostall.serve.job import Item, Job
+from zerostall.serve.logprobs import TextLogprobs, joined, shown_logprobs
 from zerostall.serve.run import Run
-from zerostall.serve.schema import COMPLETION_TOKENS, CompletionRequest, check_params
+from zerostall.serve.schema import COMPLETION_TOKENS, CompletionRequest
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, unless_gone
 
@@ -50,22 +50,22 @@ def routes(service: Service) -> APIRouter:
 
 def _jobs(llm: LLM, body: CompletionRequest) -> list[Job]:
     """Every answer to every prompt, checked: nothing is computed for a request that fails."""
-    tokens = room(llm, body.max_tokens, body.n_predict, COMPLETION_TOKENS)
+    tokens = body.limit(llm.context, COMPLETION_TOKENS)
     # The best are chosen by their logprobs.
     chosen = body.candidates > body.choices
     logprobs = 0 if body.logprobs is None and chosen else body.logprobs
     form = body.form()
+    answers = [body.sampling(each, tokens, logprobs, form) for each in range(body.candidates)]
+    body.check_params(llm, answers[0], form)  # they differ in their seeds only
+    score = bool(body.echo) and body.logprobs is not None
     jobs: list[Job] = []
     for prompt in body.prompts():
         try:
             ids = llm.encode_prompt(prompt)
-            for choice in range(body.candidates):
-                params = body.sampling(choice, tokens, logprobs, form)
-                check_params(llm, ids, params, form)
-                score = bool(body.echo) and body.logprobs is not None
-                jobs.append(body.job(len(jobs), ids, params, score_prompt=score))
         except ZerostallError as error:
             raise to_api_error(error, "prompt") from error
+        for params in answers:
+            jobs.append(body.job(len(jobs), ids, params, score_prompt=score))
     return jobs
 
 

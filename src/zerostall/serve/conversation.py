@@ -11,11 +11,18 @@ from zerostall.serve.calls.styles import Calling
 from zerostall.serve.faults import ApiError, to_api_error
 from zerostall.serve.messages import Message, to_template
 from zerostall.serve.output import THINK, THOUGHT, OutputParser
-from zerostall.serve.schema import UNLIMITED, Tools
+from zerostall.serve.schema import Tools
 from zerostall.text.chat import Ending
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
+
+# Of a request, by the argument that an error of rendering begins with.
+_FIELDS = {
+    "variables": "chat_template_kwargs",
+    "documents": "chat_template_kwargs",
+    "tools": "tools",
+}
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,25 @@ class Prompt:
         thinking: they end inside the reasoning.
         calling: how the model writes calls.
         offered: there are tools to call.
+        several: more than one call may be made.
     """
 
     tokens: list[int]
     thinking: bool
     calling: Calling
     offered: bool
+    several: bool = True
 
     @property
     def parser(self) -> OutputParser:
         """A new one, for an answer to it."""
         calling = self.calling if self.offered else None
-        return OutputParser(thinking=self.thinking, calling=calling)
+        return OutputParser(thinking=self.thinking, calling=calling, several=self.several)
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether an answer is ended here after its first call."""
+        return self.offered and not self.several
 
     @property
     def shown(self) -> list[int]:
@@ -53,6 +67,8 @@ def read(
     variables: Mapping[str, Any] | None = None,
     where: str = "messages",
     ending: Ending = "answer",
+    *,
+    several: bool = True,
 ) -> Prompt:
     """The prompt of a conversation in OpenAI's form.
 
@@ -63,6 +79,7 @@ def read(
         variables: switches of the template.
         where: the request's field, for errors.
         ending: whether the last message goes on.
+        several: more than one call may be made.
 
     Raises:
         ApiError: 400, the template refuses, or the prompt is longer than the context.
@@ -77,19 +94,35 @@ def read(
     # What goes on may have begun its reasoning itself.
     own = str(plain[-1]["content"]) if ending == "continue" else ""
     thinking = text.rstrip().endswith(THINK) or own.rfind(THINK) > own.rfind(THOUGHT)
-    return Prompt(tokens, thinking, calling, bool(tools))
+    return Prompt(tokens, thinking, calling, bool(tools), several)
+
+
+def count(
+    llm: LLM,
+    messages: list[Message],
+    tools: Tools | None,
+    variables: Mapping[str, Any] | None = None,
+    ending: Ending = "answer",
+) -> int:
+    """How many tokens the prompt of read() has, also when that is more than the context.
+
+    Raises:
+        ApiError: 400, the template refuses.
+    """
+    plain = to_template(messages, Calling.of(llm.loaded.tokenizer, tools))
+    try:
+        text = llm.render_chat(plain, tools, variables, ending)
+        ids = llm.tokenize(text, add_special=False, parse_special=True)
+    except ZerostallError as error:
+        raise blamed(error) from error
+    bos = llm.bos_id  # of which a prompt has one, whether or not the template writes it
+    return len(ids) + (bos is not None and ids[:1] != [bos])
 
 
 def blamed(error: ZerostallError, where: str = "messages") -> ApiError:
     """The answer to an error of rendering; `where` is the field of the conversation."""
-    own = str(error).startswith("variables ")
-    return to_api_error(error, "chat_template_kwargs" if own else where)
-
-
-def room(llm: LLM, *limits: int | None) -> int:
-    """The first limit of tokens that is given, else as many as the context holds."""
-    given = next((limit for limit in limits if limit is not None), UNLIMITED)
-    return llm.context if given == UNLIMITED else given
+    named = str(error).split(" ", 1)[0].rstrip(":")
+    return to_api_error(error, _FIELDS.get(named, where))
 
 
 def switches(effort: str | None, given: Mapping[str, Any] | None) -> dict[str, Any]:

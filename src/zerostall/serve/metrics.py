@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -112,6 +114,9 @@ class Metrics:
             registry=self.registry,
         )
         kept.set_function(runs)
+        # Its own: scrapes that wait for a long step must not hold the threads that read prompts.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
+        self._collection: asyncio.Future[bytes] | None = None
 
     def watch(self, meter: StreamMeter) -> None:
         """Show what the cache holds, and what streaming experts takes if the model does."""
@@ -131,6 +136,22 @@ class Metrics:
     def text(self) -> bytes:
         """All of it in Prometheus' text format; waits for the step under way."""
         return generate_latest(self.registry)
+
+    async def collect(self) -> bytes:
+        """text(), in a thread of its own; whoever asks while it is made gets the same."""
+        if self._collection is None:
+            loop = asyncio.get_running_loop()
+            self._collection = loop.run_in_executor(self._thread, self.text)
+            self._collection.add_done_callback(self._collected)
+        # A scraper that goes away takes nothing from the others.
+        return await asyncio.shield(self._collection)
+
+    def _collected(self, _: asyncio.Future[bytes]) -> None:
+        self._collection = None
+
+    def close(self) -> None:
+        """Let the thread end once it is idle; nothing can be collected any more."""
+        self._thread.shutdown(wait=False)
 
 
 class _Cache(Collector):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -42,9 +41,7 @@ def routes(service: Service) -> APIRouter:
     @_get(router, "/metrics")
     async def metrics() -> Response:
         """Counters, for Prometheus."""
-        # In a thread: the engine answers between two steps only.
-        text = await asyncio.to_thread(service.metrics.text)
-        return Response(text, media_type=CONTENT_TYPE_LATEST)
+        return Response(await service.metrics.collect(), media_type=CONTENT_TYPE_LATEST)
 
     @_get(router, "/v1/models")
     async def models() -> dict[str, Any]:
@@ -83,7 +80,8 @@ def routes(service: Service) -> APIRouter:
             return _tokenized(service, body, body.prompt)
         if body.content is None or body.prompt is not None:
             raise ApiError(400, "content: give it, or prompt, one of them", param="content")
-        ids = llm.tokenize(body.content, body.add_special, body.parse_special)
+        special = body.parse_special is not False
+        ids = llm.tokenize(body.content, bool(body.add_special), special)
         if not body.with_pieces:
             return {"tokens": ids}
         return {"tokens": [{"id": id, "piece": _piece(service, id)} for id in ids]}
@@ -182,7 +180,8 @@ def _props(service: Service) -> dict[str, Any]:
 def _tokenized(service: Service, body: TokenizeRequest, prompt: str) -> dict[str, Any]:
     """The answer to /tokenize as vLLM has it."""
     llm = service.llm
-    ids = llm.tokenize(prompt, body.add_special_tokens, body.parse_special)
+    begins, special = body.add_special_tokens is not False, body.parse_special is not False
+    ids = llm.tokenize(prompt, begins, special)
     texts = [llm.tokenizer.token(id) for id in ids] if body.return_token_strs else None
     answer = {"count": len(ids), "max_model_len": llm.context, "tokens": ids}
     return answer | {"token_strs": texts}

@@ -7,7 +7,7 @@ from typing import Literal
 from zerostall.serve.calls.feed import Feed
 from zerostall.serve.calls.styles import Calling
 from zerostall.serve.channels import Channels
-from zerostall.serve.parts import Kind, Part, Text
+from zerostall.serve.parts import CallEnd, Kind, Part, Text
 from zerostall.text.harmony import OPENINGS, is_harmony
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -24,15 +24,19 @@ class OutputParser:
     Args:
         thinking: the prompt has opened <think> already.
         calling: how calls are written; None: there are none.
+        several: there may be more than one call; else nothing counts after the first.
     """
 
-    def __init__(self, *, thinking: bool, calling: Calling | None) -> None:
+    def __init__(self, *, thinking: bool, calling: Calling | None, several: bool = True) -> None:
         self._calling = calling
         self._state: Literal["start", "thinking", "begin", "content", "call"] = "start"
         self._held = ""
         self._gap = ""  # whitespace before a call, content again if it is none
         self._strip = True  # whitespace at the beginning of a part
         self._over = False
+        self._several = several
+        self._called = False  # a call is complete
+        self._went_on = False
         self._channels: Channels | None = None
         if thinking:
             self._state = "thinking"
@@ -42,8 +46,33 @@ class OutputParser:
         """Whether the text is inside the reasoning."""
         return self._channels.thinking if self._channels else self._state == "thinking"
 
+    @property
+    def went_on(self) -> bool:
+        """Whether something came after the only call that there may be."""
+        return self._went_on
+
     def push(self, text: str) -> list[Part]:
         """Take in text, return the parts that are certain now."""
+        return self._kept(self._pushed(text))
+
+    def finish(self) -> list[Part]:
+        """The text has ended: the parts that were held back."""
+        return self._kept(self._finished())
+
+    def _kept(self, parts: list[Part]) -> list[Part]:
+        """Those up to the end of the only call that there may be."""
+        if self._several:
+            return parts
+        kept: list[Part] = []
+        for part in parts:
+            if self._called:
+                self._went_on = True
+                break
+            kept.append(part)
+            self._called = isinstance(part, CallEnd)
+        return kept
+
+    def _pushed(self, text: str) -> list[Part]:
         if self._channels:
             return self._channels.push(text)
         self._held += text
@@ -52,12 +81,11 @@ class OutputParser:
             pass
         return parts
 
-    def finish(self) -> list[Part]:
-        """The text has ended: the parts that were held back."""
+    def _finished(self) -> list[Part]:
         if self._channels:
             return self._channels.finish()
         self._over = True
-        parts = self.push("")
+        parts = self._pushed("")
         if self._state == "thinking":
             self._emit(parts, "reasoning_content", self._held.rstrip())
         else:

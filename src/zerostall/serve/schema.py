@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from zerostall.errors import InvalidRequestError
-from zerostall.sampling import SamplingParams
+from zerostall.sampling import UINT64_MAX, SamplingParams
 from zerostall.serve import forms
 from zerostall.serve.calls.styles import ANY, Calling
 from zerostall.serve.faults import ApiError
@@ -29,7 +30,19 @@ UNLIMITED = -1  # max_tokens by which llama.cpp's clients ask for the rest of th
 Stops = Annotated[list[str], Field(max_length=MAX_STOPS)]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 Tools = list[dict[str, Any]]
+# As OpenAI's schema has it, and as the engine does.
+Seed = Annotated[int, Field(ge=-(2**63), le=UINT64_MAX)]
 Bias = tuple[StrictInt, float | Literal[False]]  # of a token, by llama.cpp's form; False bans it
+
+# The names that a request may have for a field of SamplingParams; the first that is given counts.
+_NAMES = {
+    "max_tokens": ("max_completion_tokens", "max_output_tokens", "max_tokens", "n_predict"),
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+    "penalty_last_n": ("repeat_last_n",),
+    "stop": ("stop_sequences", "stop"),
+}
+
+_FIELDS = {field.name for field in dataclasses.fields(SamplingParams)}
 
 # What would change the answer cannot be ignored.
 _REFUSED = {
@@ -67,7 +80,7 @@ class Generation(BaseModel):
     repetition_penalty: float | None = None
     repeat_penalty: float | None = None
     repeat_last_n: int | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stop: str | Stops | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
@@ -121,12 +134,36 @@ class Generation(BaseModel):
         """
         return forms.asked_for(dict(self), self.response_format)
 
+    @property
+    def tells_progress(self) -> bool:
+        """Whether the caller is told how far the prompt is."""
+        return bool(self.stream and self.return_progress)
+
     def job(
-        self, index: int, prompt: list[int], params: SamplingParams, *, score_prompt: bool = False
+        self,
+        index: int,
+        prompt: list[int],
+        params: SamplingParams,
+        *,
+        score_prompt: bool = False,
+        watched: bool = False,
     ) -> Job:
-        """One of the generations that the request asks for."""
-        watched = bool(self.stream and self.return_progress)
+        """One of the generations that the request asks for; `watched` by the server itself."""
+        watched = watched or self.tells_progress
         return Job(index, prompt, params, score_prompt, watched, self.priority or 0)
+
+    def name_of(self, field: str) -> str:
+        """By which of its names a field of SamplingParams is given; its own if by none."""
+        known = type(self).model_fields
+        names = _NAMES.get(field, ())
+        given = (n for n in names if n in known and getattr(self, n) is not None)
+        return next(given, field)
+
+    def limit(self, context: int, default: int = UNLIMITED) -> int:
+        """The most tokens of an answer: those that are asked for, or as many as there can be."""
+        given = getattr(self, self.name_of("max_tokens"))
+        tokens: int = default if given is None else given
+        return context if tokens == UNLIMITED else tokens
 
     def sampling(
         self,
@@ -166,8 +203,8 @@ class Generation(BaseModel):
             "ignore_eos": self.ignore_eos,
             "min_tokens": self.min_tokens,
             "logit_bias": self._biases(),
-            # -1 is how llama.cpp's clients ask for any seed.
-            "seed": None if self.seed in (None, -1) else self.seed + choice,
+            # -1 is how llama.cpp's clients ask for any seed; int64 goes around as uint64 does.
+            "seed": None if self.seed in (None, -1) else (self.seed + choice) % 2**64,
             "max_tokens": max_tokens,
             "logprobs": logprobs,
             "shown_tokens": shown,
@@ -175,44 +212,46 @@ class Generation(BaseModel):
         }
         given = {name: value for name, value in given.items() if value is not None}
         if self.min_tokens is not None and self.min_tokens > max_tokens:
-            told = f"min_tokens is {self.min_tokens}, more than max_tokens, {max_tokens}"
+            name = self.name_of("max_tokens")
+            told = f"min_tokens is {self.min_tokens}, more than {name}, {max_tokens}"
             raise ApiError(400, told, param="min_tokens")
-        return make_params(given, form)
+        try:
+            return SamplingParams(**given)
+        except InvalidRequestError as error:
+            raise self._blamed(error, form) from error
+
+    def check_params(self, llm: LLM, params: SamplingParams, form: Form = FREE) -> None:
+        """Let the engine check parameters before anything is computed.
+
+        Of the prompt, which was checked when it was encoded, nothing depends on: any will do.
+
+        Raises:
+            ApiError: 400, a token outside the vocabulary, stop strings without one, or a form that
+                is wrong.
+        """
+        try:
+            llm.stream([0], params)  # computes nothing until somebody iterates
+        except InvalidRequestError as error:
+            raise self._blamed(error, form, "stop") from error
+
+    def _blamed(
+        self, error: InvalidRequestError, form: Form, otherwise: str | None = None
+    ) -> ApiError:
+        """The answer to an error of the engine, by the names that the request has."""
+        refused = form.refused(str(error))
+        if refused is not None:
+            return refused
+        field, space, told = str(error).partition(" ")  # its messages begin with it
+        if field not in _FIELDS:
+            param = None if otherwise is None else self.name_of(otherwise)
+            return ApiError(400, str(error), param=param)
+        name = self.name_of(field)
+        return ApiError(400, name + space + told, param=name)
 
     def _biases(self) -> dict[int, float] | None:
         if not isinstance(self.logit_bias, list):
             return self.logit_bias
         return {token: -math.inf if bias is False else bias for token, bias in self.logit_bias}
-
-
-def make_params(given: Mapping[str, Any], form: Form = FREE) -> SamplingParams:
-    """SamplingParams, whose errors name the request's field."""
-    try:
-        return SamplingParams(**given)
-    except InvalidRequestError as error:
-        refused = form.refused(str(error))
-        if refused is not None:
-            raise refused from error
-        field = str(error).split(" ", 1)[0]  # its messages begin with it
-        raise ApiError(400, str(error), param=field if field in given else None) from error
-
-
-def check_params(llm: LLM, prompt: list[int], params: SamplingParams, form: Form = FREE) -> None:
-    """Let the engine check a request before anything is computed.
-
-    Raises:
-        ApiError: 400, a token outside the vocabulary, stop strings without one, or a form that
-            is wrong.
-    """
-    try:
-        llm.stream(prompt, params)  # computes nothing until somebody iterates
-    except InvalidRequestError as error:
-        refused = form.refused(str(error))
-        if refused is not None:
-            raise refused from error
-        field = str(error).split(" ", 1)[0]
-        known = field in ("logit_bias", "stop_token_ids")
-        raise ApiError(400, str(error), param=field if known else "stop") from error
 
 
 class CompletionRequest(Generation):
@@ -273,6 +312,11 @@ class ChatRequest(Generation):
         self.choice()
 
     @property
+    def several(self) -> bool:
+        """Whether more than one call may be made."""
+        return self.parallel_tool_calls is not False
+
+    @property
     def offered(self) -> Tools | None:
         """The tools that the model may call.
 
@@ -320,8 +364,7 @@ class ChatRequest(Generation):
         if must is not None:
             if form.given and form.where != "response_format":
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            several = self.parallel_tool_calls is not False
-            return forms.called(must, "tools", calling, several=several)
+            return forms.called(must, "tools", calling, several=self.several)
         if form.where == "response_format" and self.offered:
             tools = forms.functions(self.offered)
             return forms.held(form.given["json_schema"], form.where, tools, calling)
@@ -343,11 +386,11 @@ class TokenizeRequest(BaseModel):
 
     content: str | None = None
     prompt: str | None = None
-    add_special_tokens: bool = True
+    add_special_tokens: bool | None = None  # true, beside prompt
     return_token_strs: bool | None = None
-    add_special: bool = False
-    parse_special: bool = True
-    with_pieces: bool = False
+    add_special: bool | None = None  # false, beside content
+    parse_special: bool | None = None  # true
+    with_pieces: bool | None = None
 
 
 class DetokenizeRequest(BaseModel):

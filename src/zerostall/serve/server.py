@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import signal
 import socket
@@ -21,6 +23,10 @@ from zerostall.serve.settings import Settings
 
 if TYPE_CHECKING:
     from zerostall.llm import LLM
+
+# Seconds after the grace time until uvicorn cuts off what has not ended: what was cancelled then
+# ends at once, but for what waits for its client or reads a prompt.
+CUT_S = 5
 
 
 def serve(
@@ -46,7 +52,7 @@ def serve(
     """
     service = Service(name, settings)
     with listen(settings) as listener:
-        server = uvicorn.Server(configured(service))
+        server = Server(service)
         failed = threading.Event()
 
         def stop() -> None:
@@ -57,9 +63,9 @@ def serve(
             target=service.load, args=(opening, stop), name="loading", daemon=True
         )
         logs.configure()
-        announce(_address(listener, settings))
-        loader.start()
-        with _signals_end_quietly():
+        with _signals_end(server):
+            announce(_address(listener, settings))
+            loader.start()
             server.run(sockets=[listener])
     if not service.loaded and not failed.is_set():
         # Told to stop while it loads, when there is nothing to finish. The thread is inside the
@@ -74,9 +80,30 @@ def serve(
     service.close()
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, but what still runs after the grace time is told so before it is cut off."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(configured(service))
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests finish, cancel them after the grace time, and end."""
+        grace_s = self._service.settings.grace_s
+        if math.isinf(grace_s):
+            await super().shutdown(sockets)
+            return
+        timer = asyncio.get_running_loop().call_later(grace_s, self._service.cancel)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+
 def configured(service: Service) -> uvicorn.Config:
     """What uvicorn is told."""
     settings = service.settings
+    grace_s = settings.grace_s
     return uvicorn.Config(
         app.build(service),
         http=protocol(most_connections(settings), settings.head_s),
@@ -84,7 +111,7 @@ def configured(service: Service) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # they would let a client choose its address
-        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+        timeout_graceful_shutdown=None if math.isinf(grace_s) else math.ceil(grace_s) + CUT_S,
     )
 
 
@@ -116,10 +143,17 @@ def _address(listener: socket.socket, settings: Settings) -> str:
 
 
 @contextmanager
-def _signals_end_quietly() -> Iterator[None]:
-    """uvicorn raises the signals that stopped it again when it has drained: ignore them then."""
+def _signals_end(server: uvicorn.Server) -> Iterator[None]:
+    """End the server also by signals that come before uvicorn looks for them.
+
+    Those that stopped it it raises again when it has drained, and they change nothing then.
+    """
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
     ends = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(end, lambda *_: None) for end in ends]
+    before = [signal.signal(end, stop) for end in ends]
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Run)
 
+log = logging.getLogger(__name__)
+
 
 class Service:
     """One model and who uses it.
@@ -39,6 +42,7 @@ class Service:
         self._runs: set[Run] = set()
         self.metrics = Metrics(self.gate, lambda: len(self._runs))
         self.error: ZerostallError | None = None
+        self._stopping = False
         self._pool = ThreadPoolExecutor(settings.parallel, thread_name_prefix="generation")
         self._llm: LLM | None = None
         self._opened = ExitStack()
@@ -86,12 +90,18 @@ class Service:
         """Begin the generations of a client's request, or queue them.
 
         Raises:
-            ApiError: 429, the queue is full.
+            ApiError: 429, the queue is full; 503, the server stops.
         """
         return self.track(Run(self.llm, jobs, *self.running(client)))
 
     def running(self, client: str) -> tuple[Gate, Executor, Metrics, float, str]:
-        """What every run of a client needs of this service: its last arguments."""
+        """What every run of a client needs of this service: its last arguments.
+
+        Raises:
+            ApiError: 503, the server stops: a prompt was still being read when runs were cancelled.
+        """
+        if self._stopping:
+            raise stopped()
         return self.gate, self._pool, self.metrics, self.settings.timeout_s, client
 
     def track(self, run: R) -> R:
@@ -105,13 +115,31 @@ class Service:
         """Those that run or wait."""
         return frozenset(self._runs)
 
-    async def stop(self) -> None:
-        """Cancel whatever still runs or waits, and wait for its threads."""
+    @property
+    def stopping(self) -> bool:
+        """Whether what runs was cancelled, and nothing more is begun."""
+        return self._stopping
+
+    def cancel(self) -> None:
+        """Cancel whatever still runs or waits, which answers 503, and begin nothing more."""
+        self._stopping = True
+        if self._runs:
+            log.warning("the server stops: %d requests are cancelled", len(self._runs))
         for run in self.runs:
             run.cancel()
+
+    async def stop(self) -> None:
+        """Cancel whatever still runs or waits, and wait for its threads."""
+        self.cancel()
         await asyncio.to_thread(self._pool.shutdown)
+        self.metrics.close()
 
     def close(self) -> None:
         """Free the model."""
         self._llm = None
         self._opened.close()
+
+
+def stopped() -> ApiError:
+    """What a request is told that the end of the server cuts off: another may answer it."""
+    return ApiError(503, "the server stops; try again later", headers={"Retry-After": "1"})

@@ -25,7 +25,8 @@ class Settings:
         connections: most of them, fewer where the process may not have as many files.
         head_s: seconds in which a connection must have sent the head of a request.
         timeout_s: longest time of a request, waiting included; 0 is no limit.
-        grace_s: what running requests have to finish when the server is told to stop.
+        grace_s: what running requests have to finish when the server is told to stop; inf is no
+            limit.
         keep_alive_s: silence of a stream after which a comment line is sent.
         version: of the package, for /props.
     """

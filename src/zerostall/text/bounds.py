@@ -17,6 +17,9 @@ from jinja2.exceptions import SecurityError
 MAX_LENGTH = 1 << 24
 # Of a width, an indent, a precision or a number of columns.
 MAX_COUNT = 100_000
+# Of values in one another. serde_json, which reads schemas later, takes 128 levels; walking each
+# takes two of Python's 1000 frames.
+MAX_DEPTH = 100
 
 # A width that format strings should not have.
 _WIDE = re.compile(r"\d{6}|\*")

@@ -11,6 +11,7 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 
 from zerostall.errors import InvalidRequestError, ModelFormatError
+from zerostall.text.bounds import MAX_DEPTH
 from zerostall.text.sandbox import ChatEnvironment, RefusedError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _SET = frozenset({"template", "messages", "tools", "add_generation_prompt", "bos
 Ending = Literal["answer", "continue", "none"]
 _TAG = "ZEROSTALL GOES ON HERE "  # stands where the last message ends
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+# A rendering that left its bounds; RunawayError is a SecurityError.
+_STOPPED = (SecurityError, RecursionError, MemoryError, OverflowError)
 
 
 def render(
@@ -50,29 +53,30 @@ def render(
         variables: switches of this template, such as ``enable_thinking``.
 
     Raises:
-        InvalidRequestError: the template refuses the conversation (with its own message), or
-            fails on it.
-        ModelFormatError: the template is no jinja2, reaches for what the sandbox forbids, or
-            would take too much time or memory.
+        InvalidRequestError: the template refuses the conversation (with its own message), fails
+            on it, or would take too much time or memory for it; a value is no JSON, or nested
+            too deep (the message begins with the argument's name).
+        ModelFormatError: the template is no jinja2, or for any conversation reaches for what the
+            sandbox forbids or would take too much time or memory.
     """
     compiled = _compile(template)
     environment: ChatEnvironment = compiled.environment  # type: ignore[assignment]
     values: dict[str, Any] = {
-        "messages": [_with_reasoning(_plain(message)) for message in messages],
-        "tools": _plain(tools),
-        "documents": _plain(documents),
+        "messages": [_with_reasoning(_plain(message, "messages")) for message in messages],
+        "tools": _plain(tools, "tools"),
+        "documents": _plain(documents, "documents"),
         "add_generation_prompt": add_generation_prompt,
         "strftime_now": (now or datetime.now()).strftime,
     }
     values |= {name: text for name, text in (("bos_token", bos), ("eos_token", eos)) if text}
-    values |= {name: _plain(value) for name, value in variables.items()}
+    values |= {name: _plain(value, "variables") for name, value in variables.items()}
     environment.begin()
     try:
         return compiled.render(values)
     except RefusedError as error:
         raise InvalidRequestError(f"the model's chat template says: {error}") from error
-    except (SecurityError, RecursionError, MemoryError, OverflowError) as error:
-        raise ModelFormatError(f"{_KEY}: {error or type(error).__name__}") from error
+    except _STOPPED as error:
+        raise _stopped(template, error) from error
     except Exception as error:  # a template can fail in any way that Python can
         raise _failed(error) from error
 
@@ -155,6 +159,49 @@ def check_variables(variables: Mapping[str, Any]) -> None:
             raise InvalidRequestError(f"variables has {name!r}, which is set from other arguments")
 
 
+def check_template(template: str) -> None:
+    """Refuse a template of the user's that is no jinja2, before there is a conversation.
+
+    Raises:
+        InvalidRequestError: it is none; the message names the line, where that is known.
+    """
+    try:
+        _compile(template)
+    except ModelFormatError as error:
+        reason = str(error).removeprefix(_KEY).lstrip(",: ")
+        raise InvalidRequestError(f"no chat template: {reason}") from error
+
+
+def _stopped(template: str, error: Exception) -> InvalidRequestError | ModelFormatError:
+    reason = str(error) or type(error).__name__
+    if _is_sound(template):
+        return InvalidRequestError(
+            f"the model's chat template stopped at this conversation: {reason}; make it shorter"
+            " or plainer, or complete plain text (--raw)"
+        )
+    return ModelFormatError(f"{_KEY}: {reason}")
+
+
+@lru_cache(maxsize=16)
+def _is_sound(template: str) -> bool:
+    """Whether one word stays in its bounds; then a conversation that leaves them is at fault."""
+    try:
+        compiled = _compile(template)
+        compiled.environment.begin()  # type: ignore[attr-defined]
+        compiled.render(
+            messages=[{"role": "user", "content": "x"}],
+            tools=None,
+            documents=None,
+            add_generation_prompt=True,
+            strftime_now=datetime.now().strftime,
+        )
+    except _STOPPED:
+        return False
+    except Exception:  # noqa: BLE001  it may fail in any way, as for want of tools
+        return True
+    return True
+
+
 def _failed(error: Exception) -> InvalidRequestError:
     return InvalidRequestError(
         f"the model's chat template failed on this conversation ({type(error).__name__}: {error}):"
@@ -172,21 +219,27 @@ def _compile(template: str) -> Template:
         raise ModelFormatError(f"{_KEY}: {error or type(error).__name__}") from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, field: str, depth: int = MAX_DEPTH) -> Any:
     """Rebuild ``value`` of JSON types, so that a template meets no object with methods."""
     if value is None or type(value) in (str, int, float, bool):
         return value
+    if depth == 0:
+        raise InvalidRequestError(f"{field}: a value is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {
+            _plain(key, field, depth - 1): _plain(item, field, depth - 1)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, field, depth - 1) for item in value]
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
     if hasattr(value, "item"):  # a numpy scalar
-        return _plain(value.item())
+        return _plain(value.item(), field, depth - 1)
     raise InvalidRequestError(
-        f"a message holds a {type(value).__name__}; give strings, numbers, lists and dicts"
+        f"{field}: a value is of type {type(value).__name__}; give strings, numbers, lists and"
+        " dicts"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from zerostall.engine.completion import FinishReason
-from zerostall.serve.answers import Single
+from zerostall.serve.answers import Single, shown_progress
 from zerostall.serve.anthropic.schema import MessagesRequest
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.parts import Call, CallEnd, Part, Text
@@ -88,13 +88,14 @@ class Answer:
     def __init__(self, service: Service, body: MessagesRequest, prompt: Prompt) -> None:
         self._single = Single(
             service.llm,
-            parser=prompt.parser,
+            prompt,
             stops=body.stop_sequences or [],
             silence_s=service.settings.keep_alive_s,
         )
         self._most = body.max_tokens
         self._blocks = Blocks()
         self._read = len(prompt.tokens)
+        self._tells_progress = body.tells_progress
         self._frame = {
             "id": f"msg_{uuid.uuid4().hex[:24]}",
             "type": "message",
@@ -104,15 +105,18 @@ class Answer:
 
     async def stream(self, run: Run) -> AsyncIterator[Event | None]:
         """The events of the stream; None is a sign of life."""
-        begun: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
-        usage = {"input_tokens": self._read, "output_tokens": 0}
-        yield {"type": "message_start", "message": {**self._frame, **begun, "usage": usage}}
+        begun = False
         async for piece in self._single.pieces(run):
             if piece is None:
                 yield None
                 continue
+            if not begun:
+                begun = True
+                # Not before the prompt has its place in the cache: clients keep these numbers.
+                yield self._start(piece.progress.cached if piece.progress else 0)
             if piece.progress is not None:
-                yield {"type": "ping", "prompt_progress": piece.progress}
+                if self._tells_progress:
+                    yield {"type": "ping", "prompt_progress": shown_progress(piece.progress)}
                 continue
             for part in piece.parts:
                 for event in self._blocks.add(part):
@@ -123,6 +127,11 @@ class Answer:
                 end = self._end(piece.reason)
                 yield {"type": "message_delta", "delta": end, **self._counts()}
         yield {"type": "message_stop"}
+
+    def _start(self, cached: int) -> Event:
+        begun: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
+        usage = self._usage(self._read, cached, 0)
+        return {"type": "message_start", "message": {**self._frame, **begun, "usage": usage}}
 
     async def whole(self, run: Run) -> dict[str, Any]:
         """The answer in one piece."""
@@ -152,13 +161,18 @@ class Answer:
 
     def _counts(self) -> dict[str, Any]:
         totals = self._single.totals
-        usage = {
-            "input_tokens": totals.prompt - totals.cached,
-            "cache_read_input_tokens": totals.cached,
-            "cache_creation_input_tokens": 0,
-            "output_tokens": totals.completion,
-        }
+        usage = self._usage(totals.prompt, totals.cached, totals.completion)
         return {"usage": usage, "timings": totals.timings()}
+
+    @staticmethod
+    def _usage(prompt: int, cached: int, written: int) -> dict[str, int]:
+        """Each token of the prompt counts once: as input, or as read from the cache."""
+        return {
+            "input_tokens": prompt - cached,
+            "cache_read_input_tokens": cached,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": written,
+        }
 
 
 def _object(arguments: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from zerostall.serve.conversation import Prompt
 from zerostall.serve.forms import after_thought
 from zerostall.serve.job import Job
 from zerostall.serve.messages import ending
-from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
 
@@ -52,15 +51,22 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/messages/count_tokens")
     async def count_tokens(body: Conversation) -> dict[str, int]:
         """How many tokens the prompt of a conversation has."""
-        prompt = await asyncio.to_thread(_prompt, service.llm, body)
-        return {"input_tokens": len(prompt.tokens)}
+        return {"input_tokens": await asyncio.to_thread(_count, service.llm, body)}
 
     return router
 
 
 def _prompt(llm: LLM, body: Conversation) -> Prompt:
     turns = body.turns()
-    return conversation.read(llm, turns, body.offered, body.variables(), ending=ending(turns))
+    end = ending(turns)
+    return conversation.read(
+        llm, turns, body.offered, body.variables(), ending=end, several=body.several
+    )
+
+
+def _count(llm: LLM, body: Conversation) -> int:
+    turns = body.turns()
+    return conversation.count(llm, turns, body.offered, body.variables(), ending(turns))
 
 
 def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
@@ -69,5 +75,7 @@ def _job(llm: LLM, body: MessagesRequest, prompt: Prompt) -> Job:
     if prompt.thinking:
         form = after_thought(form)
     params = body.sampling(0, body.max_tokens, None, form, prompt.shown)
-    check_params(llm, prompt.tokens, params, form)
-    return body.job(0, prompt.tokens, params)
+    body.check_params(llm, params, form)
+    # A stream begins with how much of the prompt was in the cache.
+    watched = bool(body.stream) or prompt.may_be_cut
+    return body.job(0, prompt.tokens, params, watched=watched)

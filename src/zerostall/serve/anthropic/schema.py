@@ -30,7 +30,7 @@ class ToolChoice(BaseModel):
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class Thinking(BaseModel):
@@ -69,6 +69,11 @@ class Conversation(BaseModel):
         if self.thinking is not None:
             given["enable_thinking"] = self.thinking.type != "disabled"
         return given | (self.chat_template_kwargs or {})
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one call may be made."""
+        return self.tool_choice is None or not self.tool_choice.disable_parallel_tool_use
 
     @property
     def offered(self) -> Tools | None:
@@ -118,8 +123,7 @@ class MessagesRequest(Conversation, Generation):
             if form is not FREE:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
             must = forms.chosen(self.offered, choice.name if choice.type == "tool" else None)
-            several = not choice.disable_parallel_tool_use
-            return forms.called(must, "tools", calling, several=several)
+            return forms.called(must, "tools", calling, several=self.several)
         if schema is None:
             return form
         if form is not FREE:

@@ -82,33 +82,49 @@ def _function(_: Calling, tool: Function, rule: Rule) -> str:
     """Parameters come in the order of the schema, and no others."""
     schema = tool["parameters"]
     parts = [_literal(f"{FUNCTION}{tool['name']}>\n")]
-    shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-    properties = schema.get("properties", {})
-    if not isinstance(properties, dict):
-        raise InvalidRequestError("properties of parameters is no object")
+    shared = {
+        name: schema[name] for name in ("$defs", "definitions") if schema.get(name) is not None
+    }
+    properties = _member(schema, "properties", dict, "parameters") or {}
+    required = _member(schema, "required", list, "parameters") or []
     for name, value in properties.items():
         begin = _literal(f"{PARAMETER}{name}>\n")
         part = f"{begin} {_value(name, value, shared, rule)}"
-        parts.append(part if name in schema.get("required", []) else f"({part})?")
+        parts.append(part if name in required else f"({part})?")
     return " ".join([*parts, _literal(FUNCTION_END)])
 
 
 def _value(name: str, schema: Any, shared: Mapping[str, Any], rule: Rule) -> str:
     """A parameter's value and its end: text as it is, everything else as JSON."""
-    if not isinstance(schema, dict) or schema.get("type") != "string":
-        inner = {**schema, **shared} if isinstance(schema, dict) else {}
-        return f"{rule(inner)} {_literal(_END)}"
+    if schema is None or isinstance(schema, bool):
+        schema = {}
+    if not isinstance(schema, dict):
+        raise InvalidRequestError(f"{name} of properties is no schema")
+    if schema.get("type") != "string":
+        return f"{rule({**schema, **shared})} {_literal(_END)}"
     for unkept in _UNKEPT:
-        if unkept in schema:
+        if schema.get(unkept) is not None:
             raise InvalidRequestError(
                 f"{name} has {unkept}, which calls of this model cannot be held to: they have "
                 "texts without quotes; leave it out"
             )
-    allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    allowed = _member(schema, "enum", list, name)
+    if allowed is None and schema.get("const") is not None:
+        allowed = [schema["const"]]
     if allowed is None:
         return "text_value"
     texts = [_literal(f"{text}{_END}") for text in allowed if isinstance(text, str)]
+    if not texts:
+        raise InvalidRequestError(f"{name} is a string, but its enum or const has none")
     return f"({' | '.join(texts)})"
+
+
+def _member(schema: Mapping[str, Any], key: str, kind: type, of: str) -> Any:
+    """What a schema has there, which nobody has checked; null is as if it were not there."""
+    value = schema.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise InvalidRequestError(f"{key} of {of} is no {'list' if kind is list else 'object'}")
+    return value
 
 
 def _mark(calling: Calling, marker: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from zerostall.engine.completion import FinishReason
 from zerostall.sampling import SamplingParams
-from zerostall.serve.answers import Single, text_logprobs
+from zerostall.serve.answers import Single, shown_progress
 from zerostall.serve.conversation import Prompt
 from zerostall.serve.faults import ApiError
+from zerostall.serve.logprobs import text_logprobs
 from zerostall.serve.responses.output import Event, Items
 from zerostall.serve.responses.schema import ResponsesRequest
 from zerostall.serve.run import Run
@@ -26,13 +27,11 @@ class Answer:
     ) -> None:
         self._llm = service.llm
         self._single = Single(
-            service.llm,
-            parser=prompt.parser,
-            stops=[],
-            silence_s=service.settings.keep_alive_s,
+            service.llm, prompt, stops=[], silence_s=service.settings.keep_alive_s
         )
         self._items = Items()
         self._number = 0
+        self._tells_progress = body.tells_progress
         form = body.text.format if body.text else None
         self._frame = {
             "id": f"resp_{uuid.uuid4().hex}",
@@ -43,7 +42,7 @@ class Answer:
             "instructions": body.instructions,
             "max_output_tokens": body.max_output_tokens,
             "metadata": body.metadata or {},
-            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "parallel_tool_calls": body.several,
             "previous_response_id": None,
             "reasoning": {"effort": body.reasoning.effort if body.reasoning else None},
             "store": False,
@@ -65,12 +64,14 @@ class Answer:
                 yield None
                 continue
             if piece.progress is not None:
+                if not self._tells_progress:
+                    continue
                 response = self._response("in_progress")
                 event = {"type": "response.in_progress", "response": response}
-                yield self._event(event | {"prompt_progress": piece.progress})
+                yield self._event(event | {"prompt_progress": shown_progress(piece.progress)})
                 continue
-            self._items.note(text_logprobs(self._llm, piece.logprobs))
-            for part in piece.parts:
+            for part, logprobs in piece.told():
+                self._items.note(text_logprobs(self._llm, logprobs))
                 for event in self._items.add(part):
                     yield self._event(event)
             if piece.reason is not None:
@@ -94,8 +95,8 @@ class Answer:
         async for piece in self._single.pieces(run):
             if piece is None:
                 continue
-            self._items.note(text_logprobs(self._llm, piece.logprobs))
-            for part in piece.parts:
+            for part, logprobs in piece.told():
+                self._items.note(text_logprobs(self._llm, logprobs))
                 self._items.add(part)
             if piece.reason is not None:
                 status = _status(piece.reason)

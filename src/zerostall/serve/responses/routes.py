@@ -15,7 +15,6 @@ from zerostall.serve.forms import after_thought
 from zerostall.serve.job import Job
 from zerostall.serve.responses.answer import Answer
 from zerostall.serve.responses.schema import ResponsesRequest
-from zerostall.serve.schema import check_params
 from zerostall.serve.service import Service
 from zerostall.serve.sse import EventStream, Wire, named_event, unless_gone
 
@@ -45,7 +44,8 @@ def routes(service: Service) -> APIRouter:
 
 
 def _prompt(llm: LLM, body: ResponsesRequest) -> Prompt:
-    return conversation.read(llm, body.messages(), body.offered, body.variables(), "input")
+    messages, variables = body.messages(), body.variables()
+    return conversation.read(llm, messages, body.offered, variables, "input", several=body.several)
 
 
 def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
@@ -53,7 +53,6 @@ def _job(llm: LLM, body: ResponsesRequest, prompt: Prompt) -> Job:
     form = body.form(prompt.calling)
     if prompt.thinking:
         form = after_thought(form)
-    limit = conversation.room(llm, body.max_output_tokens, body.max_tokens, body.n_predict)
-    params = body.sampling(0, limit, body.alternatives, form, prompt.shown)
-    check_params(llm, prompt.tokens, params, form)
-    return body.job(0, prompt.tokens, params)
+    params = body.sampling(0, body.limit(llm.context), body.alternatives, form, prompt.shown)
+    body.check_params(llm, params, form)
+    return body.job(0, prompt.tokens, params, watched=prompt.may_be_cut)

@@ -92,6 +92,11 @@ class ResponsesRequest(Generation):
         return switches(effort, self.chat_template_kwargs)
 
     @property
+    def several(self) -> bool:
+        """Whether more than one call may be made."""
+        return self.parallel_tool_calls is not False
+
+    @property
     def offered(self) -> Tools | None:
         """The tools that the model may call, in the form of chats.
 
@@ -114,8 +119,7 @@ class ResponsesRequest(Generation):
         if must is not None:
             if form is not FREE:
                 raise ApiError(400, f"{form.where} is given beside tool_choice", param=form.where)
-            several = self.parallel_tool_calls is not False
-            return forms.called(must, "tools", calling, several=several)
+            return forms.called(must, "tools", calling, several=self.several)
         schema = forms.of_format(self.text.format if self.text else None, "text")
         if schema is None:
             return form
