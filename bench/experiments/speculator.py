@@ -21,6 +21,7 @@ import numpy as np
 
 from zerostall import _core, arch, convert, gguf, hub
 from zerostall.engine.loader import load_tokenizer
+from zerostall.engine.streaming import with_reserve
 from zerostall.lab.replay import Replayed, replay
 from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
 from zerostall.lab.trace_reader import read_trace
@@ -88,7 +89,8 @@ def policies(study: Study, folder: Path) -> list[Replayed]:
     header = TraceHeader("nano", tuple(TracedLayer(*each) for each in engine.expert_layers), 0)
     with TraceWriter(folder / "trace", header) as writer:
         writer.add(engine.take_trace())
-    return replay(read_trace(folder / "trace"), [study.budget_bytes])
+    # The study's budget is the experts' alone, a replay's the whole process'.
+    return replay(read_trace(folder / "trace"), [with_reserve(study.budget_bytes)])
 
 
 @dataclass(frozen=True)

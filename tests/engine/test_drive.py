@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.cpu.recorded import machine
+from tests.cpu.recorded import add_drive, machine, write
 from zerostall import _core, hub
 from zerostall.engine import drive, loader, streaming
 from zerostall.engine.drive import (
     DrivePlace,
     DriveSettings,
     cache_file,
+    drive_identity,
     drive_place,
     drive_settings,
     nearest_first,
@@ -65,12 +67,143 @@ def test_a_fresh_probe_replaces_what_was_remembered(probes, cache, model):
     assert drive_settings(model, cache=cache).bytes_per_second == 2.5e9 + 1
 
 
-@pytest.mark.parametrize("what", ["device", "kernel", "file system", "permission"])
+def system(
+    root: Path,
+    *,
+    boot: str = "b1",
+    number: str = "",
+    drives: tuple[tuple[str, str, str], ...] = (),
+    mounts: tuple[str, ...] = (),
+    files: dict[str, str] | None = None,
+    uuids: dict[str, str] | None = None,
+) -> Path:
+    """A machine's drives (name, device number, place), mounts, and UUIDs of their file systems.
+
+    The drive whose number is `number` is said to hold the temporary files.
+    """
+    here = os.stat(root.parent).st_dev
+    for name, its, below in drives:
+        add_drive(root, name, f"{os.major(here)}:{os.minor(here)}" if its == number else its, below)
+    lines = "\n".join(mounts)
+    told = {"proc/sys/kernel/random/boot_id": boot, "proc/self/mountinfo": lines}
+    write(root, told | (files or {}))
+    for uuid, name in (uuids or {}).items():
+        link = root / "dev/disk/by-uuid" / uuid
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(f"../../{name}")
+    return root
+
+
+PCI = "pci0000:00/0000:01:00.0/nvme"
+DISK = f"sys/devices/{PCI}/nvme0n1"
+NVME = {f"{DISK}/wwid": "eui.0025385b21404321", f"{DISK}/size": "3907029168"}
+PARTITION = {f"{DISK}/nvme0n1p2/partition": "2"}
+BOTH = (("nvme0n1", "259:0", PCI), ("nvme0n1p2", "259:2", f"{PCI}/nvme0n1"))
+
+
+def test_a_drive_is_known_by_its_own_number_whatever_the_system_calls_it(tmp_path, model):
+    names = []
+    for boot, number in (("b1", "259:2"), ("b2", "259:7")):
+        drives = (BOTH[0], ("nvme0n1p2", number, BOTH[1][2]))
+        root = system(
+            tmp_path / boot,
+            boot=boot,
+            number=number,
+            drives=drives,
+            files=NVME | PARTITION,
+            uuids={"0f3a-77": "nvme0n1p2", "1b2c-88": "nvme0n1p1"},
+        )
+        names.append(drive_identity(model, root))
+    assert names == ["eui.0025385b21404321 3907029168 sectors part2 0f3a-77"] * 2
+
+
+def test_another_drive_under_the_same_number_is_another(tmp_path, model):
+    names = [
+        drive_identity(
+            model,
+            system(
+                tmp_path / wwid,
+                number="259:0",
+                drives=BOTH[:1],
+                files=NVME | {f"{DISK}/wwid": wwid},
+            ),
+        )
+        for wwid in ("eui.01", "eui.02")
+    ]
+    assert names == [f"eui.0{number} 3907029168 sectors" for number in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "file", "text"),
+    [
+        ("dm-0", "virtual/block", "dm/uuid", "LVM-c0ffee"),
+        ("md0", "virtual/block", "md/uuid", "9b0b7c5d"),
+        ("sda", "pci0000:00/ata1/block", "device/wwid", "naa.5002538e40b1c7f5"),
+        ("vda", "pci0000:00/virtio2/block", "serial", "vol0a1b2c3d"),
+        ("mmcblk0", "platform/mmc0:0001/block", "device/cid", "1501004d4d43"),
+    ],
+)
+def test_each_kind_of_drive_has_its_number_elsewhere(tmp_path, model, name, below, file, text):
+    folder = f"sys/devices/{below}/{name}"
+    files = {f"{folder}/{file}": text, f"{folder}/size": "8"}
+    root = system(tmp_path / "r", number="8:0", drives=((name, "8:0", below),), files=files)
+    assert drive_identity(model, root) == f"{text} 8 sectors"
+
+
+def test_a_drive_without_a_number_is_known_by_its_file_system(tmp_path, model):
+    drives = (("vda", "254:0", "pci0000:00/virtio2/block"),)
+    root = system(tmp_path / "r", number="254:0", drives=drives, uuids={"0f3a-77": "vda"})
+    assert drive_identity(model, root) == "0f3a-77"
+
+
+def test_a_file_system_with_device_numbers_of_its_own_is_found_by_its_mount(tmp_path):
+    model = tmp_path / "my models" / "model.gguf"
+    model.parent.mkdir()
+    model.touch()
+    point = str(model.parent).replace(" ", r"\040")
+    mounts = (
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw",
+        f"36 22 0:31 /sub {point} rw shared:1 - btrfs /dev/mapper/data rw,subvol=/sub",
+        f"37 22 0:32 / {point}s rw - btrfs /dev/sdb rw",
+    )
+    drives = (("dm-3", "253:3", "virtual/block"),)
+    folder = "sys/devices/virtual/block/dm-3"
+    files = {f"{folder}/dm/uuid": "LVM-c0ffee", f"{folder}/size": "8"}
+    root = system(tmp_path / "r", drives=drives, mounts=mounts, files=files)
+    (root / "dev/mapper").mkdir(parents=True)
+    (root / "dev/mapper/data").symlink_to("../dm-3")
+    assert drive_identity(model, root) == "LVM-c0ffee 8 sectors"
+
+
+def test_what_has_no_number_is_known_until_the_machine_starts_again(tmp_path, probes, cache, model):
+    mounts = ("22 1 0:40 / / rw - overlay overlay rw,upperdir=/var/lib/x",)
+    roots = [system(tmp_path / boot, boot=boot, mounts=mounts) for boot in ("b1", "b2")]
+    number = os.stat(model).st_dev
+    expected = f"{os.major(number)}:{os.minor(number)} overlay on / b1"
+    assert drive_identity(model, roots[0]) == expected
+    rates = [drive_settings(model, cache=cache, root=root).bytes_per_second for root in roots * 2]
+    assert rates == [2.5e9, 2.5e9 + 1] * 2
+
+
+def test_where_nothing_is_told_a_device_number_must_do(tmp_path, model):
+    number = os.stat(model).st_dev
+    name = f"{os.major(number)}:{os.minor(number)}"
+    assert drive_identity(model, tmp_path / "empty").split() == [name, "on"]
+
+
+def test_the_newest_drives_are_remembered(tmp_path, probes, cache, model):
+    roots = [system(tmp_path / f"b{i}", boot=f"b{i}") for i in range(drive.MOST_DRIVES + 2)]
+    for root in roots:
+        drive_settings(model, cache=cache, root=root)
+    drives = json.loads(cache.read_text())["drives"]
+    assert len(drives) == drive.MOST_DRIVES
+    assert drive_settings(model, cache=cache, root=roots[2]).bytes_per_second == 2.5e9 + 2
+
+
+@pytest.mark.parametrize("what", ["kernel", "file system", "permission"])
 def test_another_drive_or_system_is_probed_anew(probes, cache, model, what, monkeypatch):
     drive_settings(model, cache=cache)
-    if what == "device":
-        monkeypatch.setattr(drive.os, "major", lambda device: 4711)
-    elif what == "kernel":
+    if what == "kernel":
         monkeypatch.setattr(drive.platform, "release", lambda: "99.0")
     elif what == "file system":
         monkeypatch.setattr(_core, "file_system_type", lambda path: 1)
@@ -154,6 +287,18 @@ def test_the_cache_is_in_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_file() == tmp_path / "home" / ".cache" / "zerostall" / "drives.json"
+
+
+def test_without_a_home_nothing_is_remembered(monkeypatch, probes, model):
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(user):
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert cache_file() is None
+    assert [drive_settings(model).bytes_per_second for _ in range(2)] == [2.5e9, 2.5e9 + 1]
 
 
 def test_threads_that_read_run_next_to_the_drive(tmp_path):

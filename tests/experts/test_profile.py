@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from zerostall import LLM, SamplingParams, hub
 from zerostall.engine.model_key import model_key
+from zerostall.engine.profile import Profile, read_profile, write_profile
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import StorageError
 
@@ -106,13 +110,64 @@ def test_a_damaged_profile_changes_no_token_and_is_written_anew(cold, tmp_path, 
     assert max(record["scores"]) == 1
 
 
-def test_a_profile_that_cannot_be_written_is_an_error_on_close(tmp_path):
+def test_a_profile_that_could_not_be_written_is_an_error_at_load(tmp_path, monkeypatch):
     profile = tmp_path / "no such folder" / "profile"
+    with pytest.raises(StorageError, match=r"no such folder/profile: cannot be written: No such"):
+        run(profile)
+
+    def refused(*_args, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # Not by the folder's mode, which the superuser need not heed.
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
+    with pytest.raises(StorageError, match="profile: cannot be written: Permission denied"):
+        run(tmp_path / "profile")
+
+
+def test_a_profile_that_cannot_be_written_in_the_end_is_an_error_on_close(tmp_path):
+    profile = tmp_path / "folder" / "profile"
+    profile.parent.mkdir()
     streaming = Streaming(io="pread", profile=profile)
     llm = LLM("nano", threads=1, ctx=256, ram=RAM, streaming=streaming)
-    with pytest.raises(StorageError, match=r"no such folder/profile: cannot be written"):
+    assert os.listdir(profile.parent) == []
+    profile.parent.rmdir()
+    with pytest.raises(StorageError, match=r"folder/profile: cannot be written"):
         llm.close()
     llm.close()  # closed all the same
+
+
+def test_two_models_of_one_process_may_write_one_profile_at_once(tmp_path, monkeypatch):
+    path, sync = tmp_path / "profile", os.fsync
+    ours, theirs = Profile([0.25], [1, 2]), Profile([0.5], [3])
+
+    def meanwhile(descriptor):
+        monkeypatch.setattr(os, "fsync", sync)
+        write_profile(path, "key", theirs)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_profile(path, "key", ours)
+    assert read_profile(path, "key") == ours  # the last one, and whole
+    assert os.listdir(tmp_path) == ["profile"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_ends_the_writing_of_a_profile_leaves_the_old_one(tmp_path, monkeypatch):
+    path, old = tmp_path / "profile", Profile([0.25], [1, 2])
+    write_profile(path, "key", old)
+    for error, raised in (
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), StorageError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
+
+        def fails(_descriptor, error=error):
+            raise error
+
+        monkeypatch.setattr(os, "fsync", fails)
+        with pytest.raises(raised):
+            write_profile(path, "key", Profile([0.5], [3]))
+    assert read_profile(path, "key") == old
+    assert os.listdir(tmp_path) == ["profile"]
 
 
 def test_a_profile_is_written_also_when_the_models_file_is_gone_by_then(cold, tmp_path):

@@ -83,8 +83,20 @@ def test_a_slow_answering_drive_is_kept_busy_if_its_speed_is_known(
     assert least < stalls[1] / stalls[0] < most
 
 
-def test_hits_lie_between_lru_and_belady(study: ModuleType, prepared, tmp_path: Path):
-    found = {each.policy: each.decode.hit_rate for each in study.policies(prepared, tmp_path)}
-    assert found["lru"] - 0.02 <= found["lrfu"] < found["belady"]
-    # Measured over 2,000 tokens: 0.34.
+@pytest.fixture(scope="module")
+def replayed(study: ModuleType, prepared, tmp_path_factory: pytest.TempPathFactory):
+    found = study.policies(prepared, tmp_path_factory.mktemp("policies"))
+    return {each.policy: each.decode for each in found}
+
+
+def test_the_policies_have_the_room_that_the_engine_has(replayed, runs):
+    off, _ = runs
+    assert replayed["lrfu"].demands == off.stats["demanded"]
+    assert replayed["lrfu"].hits == off.stats["hits"]
+
+
+def test_hits_lie_between_lru_and_belady(replayed):
+    found = {policy: decode.hit_rate for policy, decode in replayed.items()}
+    # The same in every run: 0.243, 0.251 and 0.522; over 2,000 tokens 0.298, 0.344 and 0.568.
+    assert found["lru"] < found["lrfu"] < found["belady"]
     assert found["lrfu"] > 0.2

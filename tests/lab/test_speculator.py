@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from zerostall import LLM, _core, arch, gguf, hub
+from zerostall import LLM, SamplingParams, _core, arch, gguf, hub
+from zerostall.engine.loader import Options, plan_load
 from zerostall.engine.speculator import TrainedGuess, read_speculator
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, OutOfBudgetError, StorageError
@@ -117,7 +121,7 @@ def test_a_speculator_changes_what_is_read_and_no_bit_of_the_logits(llm, trainin
     write_speculator(path, model[0], training.guesses)
     ids = llm.tokenize(standard_library(1, seed=5)[0])[:200]
     options = Streaming(io="pread", speculator=path).to_core(1 << 24, model[0])
-    assert options["bytes"] == (1 << 24) - sum(guess.bytes for guess in training.guesses)
+    assert options["bytes"] == 1 << 24
     without, trained = engine(model), engine(model, trained=options["trained"])
     np.testing.assert_array_equal(decode(without, ids), decode(trained, ids))
     named = [e.stream_stats() for e in (without, trained)]
@@ -154,14 +158,51 @@ def test_a_correction_of_other_sizes_is_refused(model):
         engine(model, trained=[guess.to_core()])
 
 
-def test_texts_too_short_and_a_budget_too_small_are_refused(llm, tmp_path, training):
+def test_texts_too_short_are_refused(llm):
     with pytest.raises(InvalidRequestError, match="2560 are needed: give longer ones"):
         train(llm, ["x = 1\n"])
     with pytest.raises(InvalidRequestError, match="rank is 0"):
         train(llm, standard_library(2), rank=0)
+
+
+def test_a_speculator_counts_in_the_smallest_budget_that_works(llm, tmp_path, training):
     path = tmp_path / "speculator.gguf"
     write_speculator(path, llm.file, training.guesses)
     assert len(read_speculator(path, llm.file)) == len(training.guesses)
-    small = Streaming(io="pread", speculator=path).to_core(100, llm.file)
-    with pytest.raises(OutOfBudgetError, match="give more RAM"):
-        _core.Engine(llm.file, llm.architecture.tape, context=512, streaming=small)
+    greedy = SamplingParams(temperature=0, max_tokens=8)
+
+    def load(ram, speculator):
+        streaming = Streaming(io="pread", speculator=speculator)
+        return LLM("nano", ctx=256, threads=1, ram=ram, streaming=streaming)
+
+    def smallest(speculator, ram=1):
+        with pytest.raises(OutOfBudgetError) as caught:
+            load(ram, speculator)
+        assert ("the speculator" in str(caught.value)) == (speculator is not None)
+        return int(re.search(r"smallest ram that works is (\d+) bytes", str(caught.value))[1])
+
+    least = smallest(path)
+    assert smallest(path, least - 1) == least
+    taken = sum(guess.bytes for guess in training.guesses)
+    assert 0 <= least - smallest(None) - taken < taken  # and the reserve for it
+    with load(least, path) as guessing:
+        scheduler = guessing.loaded.scheduler
+        assert guessing.generate("import os", greedy).token_ids
+        assert scheduler.stream_stats()["predicted"] > 0
+    # It comes out of the room for experts, however much that is.
+    options = Options(threads=1, ctx=256, ram=least + 10**6, kv_tokens=256, max_batch=64)
+    rooms = [
+        plan_load(
+            llm.path, replace(options, streaming=Streaming(speculator=each))
+        ).plan.expert_bytes
+        for each in (None, path)
+    ]
+    assert rooms[0] - rooms[1] == taken
+
+
+def test_the_speculator_of_another_model_is_refused_also_where_experts_would_fit(llm, tmp_path):
+    path, other = tmp_path / "speculator.gguf", tmp_path / "other.gguf"
+    other.write_bytes(llm.path.read_bytes() + bytes(4096))
+    write_speculator(path, gguf.open_model(other), [])
+    with pytest.raises(InvalidRequestError, match="was trained for another model"):
+        LLM("nano", ctx=256, threads=1, streaming=Streaming(speculator=path))

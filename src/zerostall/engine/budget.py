@@ -56,16 +56,20 @@ class Footprint:
     scratch: int
     experts: int = 0  # that are streamed: all of them, not counted in `weights`
     least_experts: int = 0  # the smallest room for them that works
+    speculator: int = 0  # trained guesses of what to read
 
     def total(self, kv_tokens: int) -> int:
         """Bytes with a cache of so many tokens; of streamed experts the least."""
-        return self.weights + self.kv_per_token * kv_tokens + self.scratch + self.least_experts
+        fixed = self.weights + self.speculator + self.scratch + self.least_experts
+        return fixed + self.kv_per_token * kv_tokens
 
     def describe(self, kv_tokens: int) -> str:
         """The total and its parts, for messages."""
         experts = (
             f", the experts of one token {show_bytes(self.least_experts)}" if self.experts else ""
         )
+        if self.speculator:
+            experts += f", the speculator {show_bytes(self.speculator)}"
         return (
             f"{show_bytes(self.total(kv_tokens))} (weights {show_bytes(self.weights)}{experts}, "
             f"KV cache of {kv_tokens} tokens {show_bytes(self.kv_per_token * kv_tokens)}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from zerostall.engine.budget import (
 from zerostall.engine.context_shift import ALL, check_keep
 from zerostall.engine.cpus import place_threads
 from zerostall.engine.drive import drive_place, nearest_first
-from zerostall.engine.profile import write_profile
+from zerostall.engine.profile import check_writable, write_profile
 from zerostall.engine.scheduler import Scheduler
 from zerostall.engine.streaming import Streaming
 from zerostall.errors import InvalidRequestError, ModelFormatError
@@ -31,6 +31,7 @@ from zerostall.errors import InvalidRequestError, ModelFormatError
 if TYPE_CHECKING:
     from zerostall._core import Engine, GgufFile, Placement
     from zerostall.arch import Architecture
+    from zerostall.engine.speculator import TrainedGuess
     from zerostall.text import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Planned:
     """What load() would do: the model on its threads, with so much memory.
 
     `options` are those asked for, with a precision of the cache and tokens a step where they left
-    them open.
+    them open, `key` the model's, if something is remembered of experts that may be streamed.
     """
 
     options: Options
@@ -131,6 +132,8 @@ class Planned:
     model: Architecture
     placement: Placement
     plan: Plan
+    key: str | None = None
+    guesses: Sequence[TrainedGuess] = ()
 
 
 def plan_load(path: Path, options: Options) -> Planned:
@@ -158,6 +161,10 @@ def plan_load(path: Path, options: Options) -> Planned:
 
     batch = options.max_batch or chunk.PLAIN
     need, streamed = needed(batch, False), needed(batch, True)
+    # Now, not on close, when the file may be gone.
+    key = options.streaming.key_of(file) if streamed.experts else None
+    guesses = options.streaming.guesses_of(file, key) if streamed.experts else []
+    streamed = replace(streamed, speculator=sum(guess.bytes for guess in guesses))
     plan = make_plan(
         need,
         model.context_length,
@@ -189,7 +196,7 @@ def plan_load(path: Path, options: Options) -> Planned:
     options = replace(options, max_batch=batch)
     if plan.context != guess:
         model = arch.load(file, plan.context, options.experts)  # rope tables may depend on it
-    return Planned(options, file, model, placement, plan)
+    return Planned(options, file, model, placement, plan, key, guesses)
 
 
 def chosen_kv_type(file: GgufFile) -> str:
@@ -220,9 +227,19 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
     tokenizer = load_tokenizer(file)
     if tokenizer is not None:
         check_vocabulary(path.name, tokenizer.vocab_size, model.vocab_size)
-    # Now, not on close, when the file may be gone.
-    key = options.streaming.key_of(file) if planned.plan.expert_bytes is not None else None
-    engine = start_engine(file, model, options, planned.placement, planned.plan, progress, key)
+    profile = options.streaming.profile
+    if profile is not None and planned.plan.expert_bytes is not None:
+        check_writable(profile)
+    engine = start_engine(
+        file,
+        model,
+        options,
+        planned.placement,
+        planned.plan,
+        progress,
+        planned.key,
+        planned.guesses,
+    )
     if why := engine.stream_reader.get("why"):
         log.warning("%s", why)
     scheduler = Scheduler(engine, options.streaming.trace, options.gap_factor)
@@ -234,8 +251,8 @@ def load(path: Path, options: Options, progress: Callable[[float], None] | None 
         tokenizer,
         scheduler,
         load_ms,
-        options.streaming.profile,
-        key,
+        profile,
+        planned.key,
         options.keep if options.context_shift else None,
     )
 
@@ -267,8 +284,9 @@ def start_engine(
     plan: Plan,
     progress: Callable[[float], None] | None,
     key: str | None = None,
+    guesses: Sequence[TrainedGuess] | None = None,
 ) -> Engine:
-    """Pack the weights and start the threads; `key` is the model's, if something is remembered."""
+    """Pack the weights and start the threads; `key` and `guesses` are those of Planned."""
     from zerostall._core import Engine
 
     cpus, nodes = placement.cpus, placement.nodes
@@ -288,7 +306,7 @@ def start_engine(
         isa=options.isa,
         streaming=None
         if plan.expert_bytes is None
-        else options.streaming.to_core(plan.expert_bytes, file, key),
+        else options.streaming.to_core(plan.expert_bytes, file, key, guesses),
         check_records=options.streaming.check_records,
         progress=None if progress is None else lambda done, total: progress(done / max(1, total)),
     )

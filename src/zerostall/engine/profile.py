@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -71,6 +74,16 @@ def _unpack(packed: Any) -> list[int]:
         return []
 
 
+def check_writable(path: Path) -> None:
+    """Find out now, not after days, whether write_profile() can.
+
+    Raises:
+        StorageError: the folder is not there, or cannot be written.
+    """
+    with _partial(path) as stream:
+        os.unlink(stream.name)
+
+
 def write_profile(path: Path, key: str, profile: Profile) -> None:
     """Keep it for the next run; under its name only when it is whole.
 
@@ -83,15 +96,33 @@ def write_profile(path: Path, key: str, profile: Profile) -> None:
         "scores": [round(score, 4) for score in profile.scores],
         "habits": _pack(profile.habits),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _partial(path) as stream:
+        json.dump(record, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+        os.replace(stream.name, path)
+
+
+@contextlib.contextmanager
+def _partial(path: Path) -> Iterator[IO[str]]:
+    """A new file beside `path`, of a name that nobody else has; gone after an error.
+
+    For its owner alone: a profile tells which tokens were used.
+    """
     try:
-        # For its owner alone: it tells which tokens were used.
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(record, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
+        with tempfile.NamedTemporaryFile(
+            "w",
+            encoding="utf-8",
+            dir=path.parent,
+            prefix=f".{path.name}.",
+            suffix=".partial",
+            delete=False,
+        ) as stream:
+            try:
+                yield stream
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(stream.name)
+                raise
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -17,6 +17,7 @@ from zerostall.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from zerostall._core import GgufFile
+    from zerostall.engine.speculator import TrainedGuess
 
 log = logging.getLogger(__name__)
 
@@ -135,13 +136,34 @@ class Streaming:
         """
         return None if self.profile is None and self.speculator is None else model_key(file)
 
-    def to_core(self, expert_bytes: int, file: GgufFile, key: str | None = None) -> dict[str, Any]:
+    def guesses_of(self, file: GgufFile, key: str | None = None) -> list[TrainedGuess]:
+        """What a speculator brings for a model, nothing without one.
+
+        Args:
+            file: the model.
+            key: what key_of(file) gave, if it was asked.
+
+        Raises:
+            ModelNotFoundError, StorageError: the speculator is missing or cannot be read.
+            ModelFormatError: it is damaged.
+            InvalidRequestError: it is of another model, or no speculator.
+        """
+        return [] if self.speculator is None else read_speculator(self.speculator, file, key)
+
+    def to_core(
+        self,
+        expert_bytes: int,
+        file: GgufFile,
+        key: str | None = None,
+        guesses: Sequence[TrainedGuess] | None = None,
+    ) -> dict[str, Any]:
         """The options as `_core.Engine` takes them.
 
         Args:
-            expert_bytes: room for experts.
+            expert_bytes: room for experts, beside what trained guesses take.
             file: the model, whose files every mirror has too, by the same names.
             key: what key_of(file) gave, if it was asked.
+            guesses: what guesses_of(file) gave, if it was asked.
         """
         key = key or self.key_of(file)
         options: dict[str, Any] = self._drive(file.paths[0]) | {
@@ -163,9 +185,8 @@ class Streaming:
         if self.record_states:
             options["record_states"] = self.record_states
         if self.speculator is not None:
-            guesses = read_speculator(self.speculator, file, key)
+            guesses = self.guesses_of(file, key) if guesses is None else guesses
             options["trained"] = [guess.to_core() for guess in guesses]
-            options["bytes"] = max(1, expert_bytes - sum(guess.bytes for guess in guesses))
         if self.depth is not None:
             options["depth"] = self.depth
         if self.request_bytes is not None:
