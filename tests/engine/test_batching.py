@@ -185,3 +185,14 @@ def test_a_slow_prompt_goes_on_all_the_same():
 def test_before_anything_is_measured_prompts_are_taken_carefully():
     assert Pace().room(512) == Room(UNKNOWN, UNKNOWN, UNKNOWN)
     assert Pace().room(5).steady == 5
+
+
+def test_one_disturbed_step_does_not_lengthen_those_that_follow():
+    pace = Pace()
+    for seconds in (*[0.1] * 9, 3.0):
+        pace.note(1, 0, seconds)
+    pace.note(1, 4, 0.148)
+    assert pace.room(512).steady == 8  # of 12 ms each in 100
+    for _ in range(9):  # answers have become dearer
+        pace.note(8, 0, 0.2)
+    assert pace.room(512).steady == 16

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +24,9 @@ UNKNOWN = 32  # the same, before anything was measured
 # end: short ones need not be cut into pieces, of which each reads the weights again.
 BURST_S = 0.5
 _WEIGHT = 0.3  # of the newest measurement
+# Steps of answers alone whose median counts: while a long prompt comes in there are none, and one that
+# was disturbed just before must not decide how much slower all answers become meanwhile.
+_RECENT = 9
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ class Pace:
     def __init__(self, gap_factor: float = GAP_FACTOR) -> None:
         self._gap_factor = gap_factor
         self._answers_s = 0.0
+        self._recent: deque[float] = deque(maxlen=_RECENT)
         self._cost = TokenCost()
         self._burst_s = BURST_S if gap_factor > 1.0 else 0.0
         self._saved_s = self._burst_s
@@ -113,7 +119,8 @@ class Pace:
     def note(self, answers: int, prompt_tokens: int, seconds: float) -> None:
         """A step with so many tokens of answers and of prompts took so long."""
         if answers and not prompt_tokens:
-            self._answers_s = _blend(self._answers_s, seconds)
+            self._recent.append(seconds)
+            self._answers_s = statistics.median_low(self._recent)
         elif prompt_tokens >= FEWEST:
             beside = self._answers_s if answers else 0.0
             self._cost.note(prompt_tokens, max(0.0, seconds - beside))
