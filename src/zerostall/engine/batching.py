@@ -24,8 +24,8 @@ UNKNOWN = 32  # the same, before anything was measured
 # end: short ones need not be cut into pieces, of which each reads the weights again.
 BURST_S = 0.5
 _WEIGHT = 0.3  # of the newest measurement
-# Steps of answers alone whose median counts: while a long prompt comes in there are none, and one that
-# was disturbed just before must not decide how much slower all answers become meanwhile.
+# Steps of answers alone whose median counts: while a long prompt comes in there are none, and one
+# that was disturbed just before must not decide how much slower all answers become meanwhile.
 _RECENT = 9
 
 
