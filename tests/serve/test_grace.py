@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -95,7 +96,9 @@ def test_the_grace_time_may_be_nothing_or_a_fraction(grace_s):
     assert sorted(answer.status_code for answer in answers) == [200, 503]
 
 
-def test_a_prompt_that_is_read_when_the_grace_time_ends_begins_no_run():
+@contextmanager
+def stopped_while_it_reads():
+    """A server that has been told to stop while it reads a prompt, and the answer to that."""
     with (
         listening(Slow("a"), grace_s=0) as (server, service, address),
         ThreadPoolExecutor() as pool,
@@ -103,6 +106,11 @@ def test_a_prompt_that_is_read_when_the_grace_time_ends_begins_no_run():
         asked = pool.submit(post, address)
         assert eventually(service.llm.reading.is_set)
         server.should_exit = True
+        yield service, asked
+
+
+def test_a_prompt_that_is_read_when_the_grace_time_ends_begins_no_run():
+    with stopped_while_it_reads() as (service, asked):
         assert eventually(lambda: service.stopping)
         service.llm.released.set()
         refused(asked.result())
@@ -111,13 +119,7 @@ def test_a_prompt_that_is_read_when_the_grace_time_ends_begins_no_run():
 
 def test_a_prompt_that_is_still_read_when_uvicorn_cuts_off_is_told_so(monkeypatch, caplog):
     monkeypatch.setattr(serving, "CUT_S", 1)
-    with (
-        listening(Slow("a"), grace_s=0) as (server, service, address),
-        ThreadPoolExecutor() as pool,
-    ):
-        asked = pool.submit(post, address)
-        assert eventually(service.llm.reading.is_set)
-        server.should_exit = True
+    with stopped_while_it_reads() as (_, asked):
         refused(asked.result())
     assert not any(record.exc_info for record in caplog.records)
 
