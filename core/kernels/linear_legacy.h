@@ -24,6 +24,7 @@ struct LegacyKernel {
   static constexpr size_t kDirectLimit = V::kDirectLimit;
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
   static constexpr int kSteps = 8;
+  static constexpr size_t kPanelBytes = kPanelRows * sizeof(typename C::Block);
   static constexpr int kOffset = C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;
 
   struct alignas(64) Chunk {
@@ -44,8 +45,9 @@ struct LegacyKernel {
 
   template <int P, int T>
   ZS_INLINE static void tile(const Chunk* chunk, size_t columns, const Activations& a,
-                             const size_t* at, F (*acc)[T]) {
+                             const size_t* at, F (*acc)[T], const uint8_t* ahead) {
     for (size_t b = 0; b < columns / kBlock; ++b) {
+      if (V::kPrefetchParts && ahead) prefetch_part<kBlocks, kBlocks * kPanelBytes>(ahead, b);
       I total[P][T], part[P][T];
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { start<T>(a, at, b, total[p]); });
       unroll<kSteps>([&](auto step) ZS_INLINE_LAMBDA {
@@ -78,6 +80,7 @@ struct LegacyKernel {
   ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     for (size_t b = 0; b < span.columns / kBlock; ++b) {
       const ConstPanelBlock packed = block_of(span, b);
+      if constexpr (V::kPrefetchParts) prefetch_part<1, kPanelBytes>(packed.body + kPartAhead, 0);
       I total[T], part[T];
       start<T>(a, at, b, total);
       C::template values<V, 0>(packed, [&](auto, auto step, I w) ZS_INLINE_LAMBDA {

@@ -42,6 +42,9 @@ struct Span {
   size_t begin, columns, total;
 };
 
+// How far ahead of a block its prefetch_part is; on Zen 3 it matters little (docs/adr/0003).
+inline constexpr size_t kPartAhead = 1536;
+
 inline constexpr size_t kTileRows = 16;  // tokens of a tile register (linear_tiles.h)
 
 // Up to 16 tokens of one chunk: x[t * stride ..] are the activations of token t. All 16 rows can
@@ -140,7 +143,7 @@ struct Matmul {
       }
       Span span = first_span(job, panel);
       for (; span.columns > 0; advance(span)) {
-        if (K::kPrefetchAlone || tokens > 1) {
+        if (!V::kPrefetchParts && (K::kPrefetchAlone || tokens > 1)) {
           prefetch(span.panel + packed_bytes(span.begin) + kPrefetchAhead,
                    packed_bytes(span.columns));
         }
@@ -180,10 +183,12 @@ struct Matmul {
         Span of_panel = span;
         of_panel.panel += p * packed_bytes(job.columns);
         K::unpack(of_panel, scratch.chunk[p]);
+        if (V::kPrefetchParts) continue;
         prefetch(of_panel.panel + packed_bytes(span.begin + span.columns),
                  packed_bytes(span.columns));
       }
-      run_tiles<P, kTileTokens>(job, span, begin, 0, tokens);
+      const uint8_t* ahead = span.panel + packed_bytes(span.begin + span.columns);
+      run_tiles<P, kTileTokens>(job, span, begin, 0, tokens, ahead);
     }
     for (size_t p = 0; p < P; ++p) {
       for (size_t t = 0; t < tokens; ++t) {
@@ -195,17 +200,20 @@ struct Matmul {
   // Tiles of T tokens, the rest in tiles of half as many; three are one tile.
   template <int P, int T>
   static void run_tiles(const MatmulJob& job, const Span& span, size_t begin, size_t done,
-                        size_t tokens) {
-    for (; done + T <= tokens; done += T) run_tile<P, T>(job, span, begin, done);
-    if constexpr (T == 4) {
-      if (done + 3 == tokens) return run_tile<P, 3>(job, span, begin, done);
+                        size_t tokens, const uint8_t* ahead) {
+    for (; done + T <= tokens; done += T) {
+      run_tile<P, T>(job, span, begin, done, ahead);
+      ahead = nullptr;
     }
-    if constexpr (T > 1) run_tiles<P, T / 2>(job, span, begin, done, tokens);
+    if constexpr (T == 4) {
+      if (done + 3 == tokens) return run_tile<P, 3>(job, span, begin, done, ahead);
+    }
+    if constexpr (T > 1) run_tiles<P, T / 2>(job, span, begin, done, tokens, ahead);
   }
 
   template <int P, int T>
-  ZS_INLINE static void run_tile(const MatmulJob& job, const Span& span, size_t begin,
-                                 size_t done) {
+  ZS_INLINE static void run_tile(const MatmulJob& job, const Span& span, size_t begin, size_t done,
+                                 const uint8_t* ahead) {
     Scratch& scratch = *reinterpret_cast<Scratch*>(job.scratch);
     size_t at[T];
     F acc[P][T];
@@ -213,7 +221,7 @@ struct Matmul {
       at[t] = activation_row(job, begin + done + t) + span.begin;
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { acc[p][t] = V::load(scratch.acc[done + t][p]); });
     });
-    K::template tile<P, T>(scratch.chunk, span.columns, *job.activations, at, acc);
+    K::template tile<P, T>(scratch.chunk, span.columns, *job.activations, at, acc, ahead);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { V::store(scratch.acc[done + t][p], acc[p][t]); });
     });

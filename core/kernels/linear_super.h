@@ -27,6 +27,7 @@ struct SuperKernel {
   static constexpr int kDirectTokens = V::kDirectTokens;
   static constexpr size_t kDirectLimit = V::kDirectLimit;
   static constexpr int kTilePanels = V::kTilePanels, kTileTokens = V::kTileTokens;
+  static constexpr size_t kPanelBytes = kPanelRows * sizeof(typename C::Block);
   static constexpr int kGroups = 256 / C::kGroup, kSteps = C::kGroup / 4;
   static constexpr int kOffset =
       C::kMax == kSigned ? (V::kSignedBytes ? 0 : 128) : C::kOffset;  // subtracted by low
@@ -63,7 +64,7 @@ struct SuperKernel {
 
   template <int P, int T>
   ZS_INLINE static void tile(const Chunk* chunk, size_t, const Activations& a, const size_t* at,
-                             F (*acc)[T]) {
+                             F (*acc)[T], const uint8_t* ahead) {
     I total[P][T];
     const int8_t* x[T];
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA {
@@ -71,6 +72,7 @@ struct SuperKernel {
       unroll<P>([&](auto p) ZS_INLINE_LAMBDA { total[p][t] = V::izero(); });
     });
     for (int g = 0; g < kGroups; ++g) {
+      if (V::kPrefetchParts && ahead) prefetch_part<kGroups, kPanelBytes>(ahead, g);
       I part[P][T];
       unroll<kSteps>([&](auto step) ZS_INLINE_LAMBDA {
         I w[P];
@@ -168,6 +170,9 @@ struct SuperKernel {
     C::template scales<V>(packed, scales);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { total[t] = V::izero(); });
     unroll<C::kUnits>([&](auto unit) ZS_INLINE_LAMBDA {
+      if constexpr (V::kPrefetchParts) {
+        prefetch_part<C::kUnits, kPanelBytes>(packed.body + kPartAhead, unit.value);
+      }
       I part[C::kUnitGroups][T];
       C::template values<V, unit.value>(
           packed, [&](auto slot, auto step, I bytes) ZS_INLINE_LAMBDA {

@@ -18,6 +18,7 @@ struct Avx2Vec {
   static constexpr int kTilePanels = 1, kTileTokens = 4;
   static constexpr bool kSignedBytes = true;
   static constexpr bool kPrefetchPages = true;
+  static constexpr bool kPrefetchParts = true;
   static constexpr bool kPairs = true;
 
   struct F {

@@ -17,6 +17,7 @@ struct Avx512Vec {
   static constexpr int kTilePanels = 2, kTileTokens = 4;
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPrefetchParts = false;
   static constexpr bool kPairs = false;
 
   using F = __m512;

@@ -26,6 +26,7 @@ struct ScalarVec {
   static constexpr int kTilePanels = 1, kTileTokens = 2;
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPrefetchParts = false;
   static constexpr bool kPairs = false;
 
   struct F {

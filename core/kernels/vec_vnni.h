@@ -16,6 +16,7 @@ struct VnniVec : Avx2Vec {
   static constexpr int kTilePanels = 1, kTileTokens = 3;  // two sums a token, in 16 registers
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
+  static constexpr bool kPrefetchParts = false;
   static constexpr bool kPairs = false;
 
   ZS_INLINE static I signed_bytes(I a) {
