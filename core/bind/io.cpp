@@ -209,6 +209,12 @@ void io(nb::module_& m) {
   c.def(
       "promote", [](OwningQueue& q, uint32_t tag) { return q.queue().promote(tag); }, "tag"_a,
       "Makes a speculative read that waits one that is demanded; False if there is none.");
+  c.def(
+      "defer", [](OwningQueue& q, uint32_t tag, bool later) { return q.queue().defer(tag, later); },
+      "tag"_a, "later"_a = true,
+      "Goes on with a speculative read only while nothing else is under way, or with `later` "
+      "False\n"
+      "as with any other again. Returns the bytes not read yet; 0 if none of this tag waits.");
   c.def("collect", &OwningQueue::collect, "timeout_ms"_a = 0.0,
         nb::sig("def collect(self, timeout_ms: float = 0.0) "
                 "-> list[tuple[int, bytes | None, str | None]]"),

@@ -211,6 +211,8 @@ Outcome Store::need(ExpertId id) {
     expert.predicted = false;
     std::erase(predictions_, id);
     speculator_.judge(expert.rank, true);
+  } else if (expert.deferred) {
+    end_deferral(id, queue_->defer(id * kTagParts, false));
   } else if (expert.failed) {
     outcome = Outcome::Miss;  // some of it must be read again
   }
@@ -322,6 +324,7 @@ void Store::make_resident(ExpertId id) {
   expert.predicted = false;
   expert.resident = true;
   size.shelf.settle(expert.slot, key(id));
+  if (size.shelf.residents() + size.deferred.size() > size.shelf.room()) drop_a_deferred(size);
   drop_low_copy(id);
 }
 

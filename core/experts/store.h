@@ -132,7 +132,13 @@ class Store {
     bool ahead = false;      // its read began for a prediction
     bool failed = false;     // of what is read a part failed or was cancelled
     bool upgrade = false;    // read to replace its low copy
+    // Read on for an empty slot, though a prediction has not come true; so many bytes of it are
+    // counted neither as read nor in `bytes`.
+    bool deferred = false;
+    uint32_t uncounted = 0;
   };
+  // A read of the queue is a part of an expert; a record has one.
+  static constexpr uint32_t kTagParts = 4;
   // Experts of one size.
   struct Size {
     Size(size_t slot_bytes, size_t slots, size_t shadow, size_t staging, int node, bool low,
@@ -142,6 +148,7 @@ class Store {
     size_t staging_bytes;  // of one expert's raw rows in whole pages; 0: read in place
     AlignedBuffer staging;
     std::vector<uint32_t> free_staging;
+    std::vector<ExpertId> deferred;  // the oldest first
   };
 
   ExpertId id_of(size_t layer, size_t expert) const {
@@ -204,6 +211,10 @@ class Store {
   void waste(ExpertId id);
   void drop(ExpertId id);
   bool cancel(ExpertId id);
+  bool keep(ExpertId id);
+  void resume(ExpertId id);
+  void end_deferral(ExpertId id, size_t unread);
+  bool drop_a_deferred(Size& size);
   bool drop_a_prediction(const Size& size);
   void forget_predictions(size_t layer);
 

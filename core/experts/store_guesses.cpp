@@ -73,7 +73,7 @@ void Store::wish(size_t layer, std::span<const uint32_t> guessed, Guess guess) {
       named_[candidate.id] = true;
       --left;
     }
-    if (expert.state != State::Absent || !options_.speculate) continue;
+    if ((expert.state != State::Absent && !expert.deferred) || !options_.speculate) continue;
     if (std::find(wishes_.begin() + begin, wishes_.end(), candidate.id) != wishes_.end()) continue;
     expert.rank = static_cast<uint8_t>(candidate.rank);
     wishes_.push_back(candidate.id);
@@ -106,11 +106,16 @@ void Store::predict(size_t layer, std::span<const uint32_t> experts, Guess guess
 void Store::start_predicted() {
   for (; !wishes_.empty(); wishes_.pop_back()) {
     const ExpertId id = wishes_.back();
-    if (experts_[id].state != State::Absent) continue;
+    const Expert& expert = experts_[id];
+    if (expert.state != State::Absent && !expert.deferred) continue;
     const auto bytes = static_cast<double>(layers_[layer_of(id)].slot_bytes);
-    if (!speculator_.worth(experts_[id].rank, window_bytes_ >= bytes)) continue;
-    if (!start_read(id, true)) return;
-    ++stats_.speculated;
+    if (!speculator_.worth(expert.rank, window_bytes_ >= bytes)) continue;
+    if (expert.deferred) {
+      resume(id);
+    } else {
+      if (!start_read(id, true)) return;
+      ++stats_.speculated;
+    }
     predictions_.push_back(id);
     window_bytes_ -= bytes;
   }
@@ -131,9 +136,69 @@ void Store::forget_predictions(size_t layer) {
   std::erase_if(predictions_, [&](ExpertId id) {
     if (layer_of(id) != layer) return false;
     speculator_.judge(experts_[id].rank, false);
-    cancel(id);
+    if (!keep(id)) cancel(id);
     return true;
   });
+}
+
+// While slots are empty, an expert that was read for nothing, or in part, is read on when the drive
+// has nothing else to do, and stays: what a router nearly chose it often chooses soon.
+bool Store::keep(ExpertId id) {
+  Expert& expert = experts_[id];
+  Size& size = size_of(id);
+  const bool whole = expert.state == State::Resident;
+  if (expert.failed || is_low(id) || !layers_[layer_of(id)].record) return false;
+  if (size.shelf.residents() + size.deferred.size() >= size.shelf.room()) return false;
+  expert.predicted = false;
+  if (!whole) {
+    expert.deferred = true;
+    size.deferred.push_back(id);
+    expert.uncounted = static_cast<uint32_t>(queue_->defer(id * kTagParts));
+    expert.bytes -= expert.uncounted;
+    stats_.bytes_read -= expert.uncounted;
+  }
+  waste(id);
+  // What is counted as wasted stays so, also if the expert is wanted later.
+  expert.ahead = false;
+  expert.bytes = 0;
+  if (whole) make_resident(id);
+  return true;
+}
+
+// It is predicted again.
+void Store::resume(ExpertId id) {
+  end_deferral(id, queue_->defer(id * kTagParts, false));
+  experts_[id].predicted = experts_[id].ahead = true;
+  ++stats_.speculated;
+}
+
+// What was read meanwhile is counted as wasted, the rest as that of any other expert.
+void Store::end_deferral(ExpertId id, size_t unread) {
+  Expert& expert = experts_[id];
+  expert.deferred = false;
+  std::erase(size_of(id).deferred, id);
+  stats_.bytes_read += expert.uncounted;
+  stats_.bytes_wasted += expert.uncounted - unread;
+  expert.bytes = static_cast<uint32_t>(unread);
+  expert.uncounted = 0;
+}
+
+// Makes room; false if there is nothing of the kind.
+bool Store::drop_a_deferred(Size& size) {
+  if (size.deferred.empty()) return false;
+  const ExpertId id = size.deferred.front();
+  Expert& expert = experts_[id];
+  const auto cancelled = queue_->cancel(id * kTagParts);
+  end_deferral(id, cancelled.unread);
+  stats_.bytes_read -= cancelled.unread;
+  expert.bytes = 0;
+  expert.failed |= cancelled.unread > 0;
+  // Else its slot comes free when the last bytes arrive.
+  if (cancelled.gone) {
+    --busy_;
+    drop(id);
+  }
+  return true;
 }
 
 }  // namespace zs::experts

@@ -113,7 +113,7 @@ bool Store::retire_slot(Size& size) {
       drop(shelf.owner(least));
     }
   }
-  while (shelf.free() == 0 && drop_a_prediction(size)) {
+  while (shelf.free() == 0 && (drop_a_deferred(size) || drop_a_prediction(size))) {
   }
   return shelf.retire();
 }

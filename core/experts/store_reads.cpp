@@ -9,13 +9,6 @@
 #include "experts/store.h"
 
 namespace zs::experts {
-namespace {
-
-// A read of the queue is a part of an expert; a record has one.
-constexpr uint32_t kTagParts = 4;
-
-}  // namespace
-
 // Where raw rows of a part lie in a staging buffer: on pages of their own.
 size_t Store::staged_at(const Layer& layer, size_t part) {
   size_t at = 0;
@@ -31,7 +24,7 @@ bool Store::take_slot(ExpertId id, bool for_demand) {
   const auto need = [&] {
     return size.shelf.free() == 0 || (size.staging_bytes > 0 && size.free_staging.empty());
   };
-  while (need() && for_demand && drop_a_prediction(size)) {
+  while (need() && (drop_a_deferred(size) || (for_demand && drop_a_prediction(size)))) {
   }
   if (need()) {
     // Slots come free as experts are finished and as dropped reads end; only when nothing of the
@@ -183,6 +176,10 @@ void Store::arrived(ExpertId id, bool step_fails) {
     }
   }
   if (expert.upgrade && !failed) return upgraded(id);
+  if (expert.deferred) {
+    end_deferral(id, 0);
+    if (keep(id)) return;
+  }
   if (failed || !expert.predicted) {
     if (expert.predicted) std::erase(predictions_, id);
     waste(id);
@@ -209,9 +206,7 @@ void Store::drop(ExpertId id) {
   Size& size = size_of(id);
   size.shelf.give_back(expert.slot);
   const Layer& layer = layers_[layer_of(id)];
-  if (in_place(layer) && expert.bytes > 0) {
-    queue_->reader().release(layer.file, record_at(id), layer.slot_bytes);
-  }
+  if (in_place(layer)) queue_->reader().release(layer.file, record_at(id), layer.slot_bytes);
   if (expert.staging != Shelf::kNone) size.free_staging.push_back(expert.staging);
   const uint8_t rank = expert.rank;
   expert = Expert();

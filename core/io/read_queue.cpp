@@ -121,6 +121,10 @@ void ReadQueue::start_speculation() {
     issue(slot);
     if (issued(states_[slot])) speculative_.pop();
   }
+  if (deferred_.empty() || under_way_ != 0 || speculative_bytes_ == 0) return;
+  const uint32_t slot = deferred_[0];
+  issue(slot);
+  if (issued(states_[slot])) deferred_.pop();
 }
 
 void ReadQueue::flush() {
@@ -129,17 +133,27 @@ void ReadQueue::flush() {
   batch_.clear();
 }
 
-size_t ReadQueue::waiting(uint32_t tag) const {
-  size_t i = 0;
-  while (i < speculative_.size() && states_[speculative_[i]].record.tag != tag) ++i;
-  return i;
+bool ReadQueue::waits_in(Fifo<uint32_t>& queue, uint32_t tag, size_t& at) {
+  for (at = 0; at < queue.size(); ++at) {
+    if (states_[queue[at]].record.tag == tag) return true;
+  }
+  return false;
+}
+
+// The queue in which a record of this tag waits, and where there; nullptr if none does.
+Fifo<uint32_t>* ReadQueue::waiting(uint32_t tag, size_t& at) {
+  for (Fifo<uint32_t>* queue : {&speculative_, &deferred_}) {
+    if (waits_in(*queue, tag, at)) return queue;
+  }
+  return nullptr;
 }
 
 ReadQueue::Cancelled ReadQueue::cancel(uint32_t tag) {
-  const size_t i = waiting(tag);
-  if (i == speculative_.size()) return {};
-  const uint32_t slot = speculative_[i];
-  speculative_.erase(i);
+  size_t at;
+  Fifo<uint32_t>* queue = waiting(tag, at);
+  if (!queue) return {};
+  const uint32_t slot = (*queue)[at];
+  queue->erase(at);
   State& state = states_[slot];
   const Cancelled cancelled{state.open == 0, state.record.bytes - state.next};
   state.next = state.record.needed;
@@ -155,13 +169,24 @@ void ReadQueue::release(uint32_t slot) {
 }
 
 bool ReadQueue::promote(uint32_t tag) {
-  const size_t i = waiting(tag);
-  if (i == speculative_.size()) return false;
-  const uint32_t slot = speculative_[i];
-  speculative_.erase(i);
+  size_t at;
+  Fifo<uint32_t>* queue = waiting(tag, at);
+  if (!queue) return false;
+  const uint32_t slot = (*queue)[at];
+  queue->erase(at);
   while (!issued(states_[slot])) issue(slot);
   flush();
   return true;
+}
+
+size_t ReadQueue::defer(uint32_t tag, bool later) {
+  Fifo<uint32_t>& from = later ? speculative_ : deferred_;
+  size_t at;
+  if (!waits_in(from, tag, at)) return 0;
+  const State& state = states_[from[at]];
+  (later ? deferred_ : speculative_).push(from[at]);
+  from.erase(at);
+  return state.record.bytes - state.next;
 }
 
 size_t ReadQueue::collect(std::span<Finished> out, std::chrono::microseconds timeout) {
@@ -240,9 +265,8 @@ bool ReadQueue::retry(uint32_t number, int error) {
 void ReadQueue::fail(uint32_t slot, const Piece& piece, int error) {
   State& state = states_[slot];
   if (!issued(state)) {
-    for (size_t i = 0; i < speculative_.size(); ++i) {
-      if (speculative_[i] == slot) speculative_.erase(i);
-    }
+    size_t at;
+    if (Fifo<uint32_t>* queue = waiting(state.record.tag, at)) queue->erase(at);
     state.next = state.record.needed;
   }
   Finished& result = state.result;

@@ -83,6 +83,10 @@ class ReadQueue {
   Cancelled cancel(uint32_t tag);
   // Makes a speculative record one that is demanded. False if none of this tag waits.
   bool promote(uint32_t tag);
+  // Goes on with a speculative record only while nothing else is under way, a request at a time;
+  // or, with `later` false, as with any other again. Returns the bytes that are not read; 0 if
+  // none of this tag waits.
+  size_t defer(uint32_t tag, bool later = true);
 
   // Takes finished records, at most out.size(). If there are none it waits for one, at most
   // `timeout` and not at all if none is under way. Also starts what waited, so it should be
@@ -108,7 +112,7 @@ class ReadQueue {
   // Requests under way.
   size_t requests_under_way() const { return under_way_; }
   // Speculative records of which something still waits for the drive to have time.
-  size_t speculation_waiting() const { return speculative_.size(); }
+  size_t speculation_waiting() const { return speculative_.size() + deferred_.size(); }
 
   const QueueCounters& counters() const { return counters_; }
   uint64_t bytes_read() const { return counters_.bytes_read; }
@@ -137,7 +141,8 @@ class ReadQueue {
   };
 
   bool issued(const State& state) const { return state.next >= state.record.needed; }
-  size_t waiting(uint32_t tag) const;
+  Fifo<uint32_t>* waiting(uint32_t tag, size_t& at);
+  bool waits_in(Fifo<uint32_t>& queue, uint32_t tag, size_t& at);
   void issue(uint32_t state);
   void send(uint32_t piece);
   void start_speculation();
@@ -164,8 +169,8 @@ class ReadQueue {
   std::vector<State> states_;
   std::vector<Piece> pieces_;
   std::vector<uint32_t> free_states_, free_pieces_;
-  Fifo<uint32_t> speculative_, finished_;  // states
-  std::vector<Read> batch_;                // for the next submit
+  Fifo<uint32_t> speculative_, deferred_, finished_;  // states
+  std::vector<Read> batch_;                           // for the next submit
   std::vector<ReadResult> results_;
   size_t in_flight_ = 0, under_way_ = 0, bytes_under_way_ = 0;
   QueueCounters counters_;

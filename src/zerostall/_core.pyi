@@ -717,6 +717,12 @@ class ReadQueue:
         Makes a speculative read that waits one that is demanded; False if there is none.
         """
 
+    def defer(self, tag: int, later: bool = True) -> int:
+        """
+        Goes on with a speculative read only while nothing else is under way, or with `later` False
+        as with any other again. Returns the bytes not read yet; 0 if none of this tag waits.
+        """
+
     def collect(self, timeout_ms: float = 0.0) -> list[tuple[int, bytes | None, str | None]]:
         """
         Finished reads: tag, and bytes or what went wrong. Waits for one if there is none and

@@ -121,6 +121,55 @@ def test_what_of_a_speculation_has_not_begun_can_be_given_up(files):
     assert queue.in_flight == 0
 
 
+def test_a_speculation_put_off_goes_on_when_nothing_else_is_under_way(files):
+    queue = slow(files, request_bytes=256 << 10)
+    queue.read(0, 0, 0, 2 * MIB, speculative=True)
+    assert queue.defer(0) == 2 * MIB - 2 * (256 << 10), "two requests have begun"
+    assert queue.defer(0) == 0 and queue.defer(7) == 0
+    assert queue.speculation_waiting == 1
+    queue.read(1, 0, 0, MIB, speculative=True)
+    queue.read(2, 0, MIB, MIB, speculative=True)
+    results = collect(queue, 3)
+    assert tags(results) == [1, 2, 0]
+    check(files, [(0, 0, MIB), (0, MIB, MIB), (0, 0, 2 * MIB)], results)
+
+
+def test_what_is_put_off_keeps_one_request_under_way(files):
+    queue = slow(files, request_bytes=256 << 10)
+    queue.read(0, 0, 0, 2 * MIB, speculative=True)
+    queue.defer(0)
+    assert queue.collect(0.9) == []  # the two requests that had begun have ended
+    started = queue.now_us
+    queue.read(1, 0, 0, 256 << 10)
+    assert tags(collect(queue, 1)) == [1]
+    # One request is in front of what is demanded, not two.
+    assert queue.now_us - started < 2 * 250 + 100 + 1
+
+
+@pytest.mark.parametrize("then", ["later=False", "promote", "cancel"])
+def test_what_is_put_off_can_be_wanted_or_given_up_after_all(files, then):
+    queue = slow(files, request_bytes=256 << 10)
+    queue.read(0, 0, 0, 2 * MIB, speculative=True)
+    queue.read(1, 0, 0, MIB, speculative=True)
+    left = queue.defer(0)
+    if then == "cancel":
+        assert not queue.cancel(0), "some of it has begun"
+        results = collect(queue, 2)
+        assert [data is None for tag, data, _ in results if tag == 0] == [True]
+        assert queue.bytes_by_copy == [MIB + 2 * MIB - left]
+        return
+    if then == "promote":
+        assert queue.promote(0)
+        expected = [0, 1]
+    else:
+        assert queue.defer(0, False) == left
+        assert queue.speculation_waiting == 2
+        expected = [1, 0]  # behind the other, which has waited
+    results = collect(queue, 2)
+    assert tags(results) == expected
+    check(files, [(0, 0, 2 * MIB) if tag == 0 else (0, 0, MIB) for tag in expected], results)
+
+
 def test_speculation_waits_while_more_is_under_way_than_it_is_told(files):
     queue = ReadQueue(files, depth=16, throttle=SLOW, request_bytes=256 << 10)
     queue.limit_speculation(512 << 10)
