@@ -10,9 +10,11 @@
 //   Chunk                one unpacked chunk of a panel
 //   static void unpack(const Span&, Chunk&)
 //   template <int P, int T> static void tile(const Chunk*, size_t columns, const Activations&,
-//                                            const size_t* at, V::F (*acc)[T])
+//                                            const size_t* at, V::F (*acc)[T],
+//                                            const uint8_t* ahead)
 //       // adds the products of P panels and T tokens; token t's activations of this chunk
-//       // are values at[t]..
+//       // are values at[t].. With V::kPrefetchParts it fetches the packed chunk at `ahead`
+//       // meanwhile, unless that is nullptr
 //   template <int T> static void direct(const Span&, const Activations&, const size_t* at,
 //                                       V::F* acc)
 //       // the same for one panel, unpacking in registers
