@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -140,6 +141,30 @@ def test_what_gives_way_in_a_full_queue_is_a_429_and_nothing_is_left_of_it(path,
         assert "2 of them yours" in refused.json()["error"]["message"]
         assert "yours" not in again.json()["error"]["message"]
         assert len(llm.prompts) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", [*BODIES, "/v1/embeddings"])
+def test_a_full_queue_is_a_429_before_the_prompt_is_read(path, monkeypatch):
+    async def main():
+        llm = Noted()
+        llm.architecture = SimpleNamespace(width=8)
+        async with inside(llm, parallel=1, queue=1, api_keys=KEYS) as (client, service):
+            asked = [post(client)]
+            await until(service, 1, 0)
+            asked.append(post(client))
+            await until(service, 1, 1)
+            with monkeypatch.context() as patched:
+                # All that reads a prompt does so in a thread of its own.
+                patched.setattr(asyncio, "to_thread", lambda *_: pytest.fail("it was read"))
+                body = BODIES.get(path, {"input": "x"})
+                answer = await client.post(path, json=body, headers=ONE)
+            llm.released.set()
+            await asyncio.gather(*asked)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.json()["error"]["type"] == "rate_limit_error"
 
     asyncio.run(main())
 

@@ -49,6 +49,24 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back():
     assert gate.waiting == 1
 
 
+@pytest.mark.parametrize("client", ["one", "other"])
+def test_whether_a_client_would_be_refused_is_told_before_it_comes(client):
+    gate = Gate(parallel=1, queue=2)
+    tickets = [enter(gate), enter(gate)]
+    gate.check(client)  # there is a place
+    tickets.append(enter(gate))
+    if client == "other":
+        gate.check(client)  # one of the two that wait would give way
+        assert gate.waiting == 2
+        tickets[-1].leave()
+        gate.enter("third", lambda: None, lambda error: None)
+    with pytest.raises(ApiError, match="1 requests run and 2 wait") as caught:
+        gate.check(client)
+    assert caught.value.status == 429
+    tickets[1].leave()
+    gate.check(client)
+
+
 def test_when_to_come_back_follows_from_the_queue_and_from_how_long_the_last_ones_took():
     now = 0.0
     gate = Gate(parallel=2, queue=3, clock=lambda: now)

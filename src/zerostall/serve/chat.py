@@ -41,10 +41,12 @@ def routes(service: Service) -> APIRouter:
         """Answer a conversation."""
         llm = service.llm
         body.check()
+        client = client_of(request.scope)
+        service.admit(client)
         prompt = await asyncio.to_thread(_prompt, llm, body)
         jobs = await asyncio.to_thread(_jobs, llm, body, prompt)
         answer = ChatAnswer(service, body, prompt)
-        run = service.start(jobs, client_of(request.scope))
+        run = service.start(jobs, client)
         if body.stream:
             return EventStream(run, answer.stream(run), service.settings.keep_alive_s)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))

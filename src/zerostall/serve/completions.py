@@ -38,9 +38,11 @@ def routes(service: Service) -> APIRouter:
         """Complete prompts."""
         llm = service.llm
         body.check()
+        client = client_of(request.scope)
+        service.admit(client)
         jobs = await asyncio.to_thread(_jobs, llm, body)
         answer = Answer(service, body, jobs)
-        run = service.start(jobs, client_of(request.scope))
+        run = service.start(jobs, client)
         if body.stream:
             return EventStream(run, answer.stream(run), service.settings.keep_alive_s)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))

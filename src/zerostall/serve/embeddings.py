@@ -67,11 +67,13 @@ def routes(service: Service) -> APIRouter:
         """Turn texts into vectors."""
         llm = service.llm
         body.check(llm.architecture.width)
+        client = client_of(request.scope)
+        service.admit(client)
         try:
             prompts = await asyncio.to_thread(llm.encode_texts, body.input)
         except ZerostallError as error:
             raise to_api_error(error, "input") from error
-        running = service.running(client_of(request.scope))
+        running = service.running(client)
         run = service.track(EmbeddingRun(llm, prompts, service.settings.pooling, *running))
         await unless_gone(request, run, run.whole(service.settings.keep_alive_s))
         # Thousands of vectors as text take seconds, for which other requests need not wait.

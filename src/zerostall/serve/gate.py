@@ -18,6 +18,7 @@ from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import NoReturn
 
 from zerostall.serve.faults import ApiError
 
@@ -106,7 +107,7 @@ class Gate:
         Raises:
             ApiError: 429, the queue is full, and no other client has more of it.
         """
-        if self.running >= self.parallel and self.waiting >= self._queue:
+        if self._full():
             self._make_room(client)
         ticket = Ticket(self, client, start, refuse, priority)
         insort(self._lines.setdefault(client, []), ticket, key=lambda other: other.priority)
@@ -114,18 +115,42 @@ class Gate:
         self._admit()
         return ticket
 
+    def check(self, client: str) -> None:
+        """Before work is done for a client's request: would it get a place, as things are?
+
+        Raises:
+            ApiError: 429, as from `enter`.
+        """
+        if self._full() and not self._gives_way(self._longest(), client):
+            self._refuse()
+
+    def _full(self) -> bool:
+        return self.running >= self.parallel and self.waiting >= self._queue
+
+    def _longest(self) -> list[Ticket]:
+        return max(self._lines.values(), key=len, default=[])
+
+    def _gives_way(self, longest: list[Ticket], client: str) -> bool:
+        return len(longest) >= len(self._lines.get(client, ())) + 2
+
+    def _refuse(self) -> NoReturn:
+        told = f"{self.running} requests run and {self.waiting} wait: try again later"
+        raise ApiError(429, told, code="queue_full", headers=self._retry_after())
+
+    def _retry_after(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_s())}
+
     def _make_room(self, client: str) -> None:
         """Refuse the last of the client that has most waiting, or who comes if that is its own."""
-        longest = max(self._lines.values(), key=len, default=[])
+        longest = self._longest()
+        if not self._gives_way(longest, client):
+            self._refuse()
         full = f"{self.running} requests run and {self.waiting} wait"
-        headers = {"Retry-After": str(self.retry_s())}
-        if len(longest) < len(self._lines.get(client, ())) + 2:
-            told = f"{full}: try again later"
-            raise ApiError(429, told, code="queue_full", headers=headers)
         told = f"{full}, {len(longest)} of them yours, and another client came: try again later"
+        error = ApiError(429, told, code="queue_full", headers=self._retry_after())
         last = longest[-1]
         self._take_out(last)
-        last.refuse(ApiError(429, told, code="queue_full", headers=headers))
+        last.refuse(error)
 
     def retry_s(self) -> int:
         """In how many seconds a refused one would have its turn, by how long the last ones took.

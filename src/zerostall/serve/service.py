@@ -86,6 +86,16 @@ class Service:
             if self._llm is None:
                 failed()
 
+    def admit(self, client: str) -> None:
+        """Before a client's prompt is read, which may take long: that it would not be refused now.
+
+        Raises:
+            ApiError: 429, the queue is full; 503, the server stops.
+        """
+        if self._stopping:
+            raise stopped()
+        self.gate.check(client)
+
     def start(self, jobs: Sequence[Job], client: str) -> Run:
         """Begin the generations of a client's request, or queue them.
 

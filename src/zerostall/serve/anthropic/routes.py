@@ -40,10 +40,12 @@ def routes(service: Service) -> APIRouter:
         """Answer a conversation, in Anthropic's form."""
         llm = service.llm
         body.check()
+        client = client_of(request.scope)
+        service.admit(client)
         prompt = await asyncio.to_thread(_prompt, llm, body)
         job = await asyncio.to_thread(_job, llm, body, prompt)
         answer = Answer(service, body, prompt)
-        run = service.start([job], client_of(request.scope))
+        run = service.start([job], client)
         if body.stream:
             return EventStream(run, answer.stream(run), service.settings.keep_alive_s, WIRE)
         return JSONResponse(await unless_gone(request, run, answer.whole(run)))

@@ -31,10 +31,12 @@ def routes(service: Service) -> APIRouter:
         """Answer an input, as a list of items."""
         llm = service.llm
         body.check()
+        client = client_of(request.scope)
+        service.admit(client)
         prompt = await asyncio.to_thread(_prompt, llm, body)
         job = await asyncio.to_thread(_job, llm, body, prompt)
         answer = Answer(service, body, prompt, job.params)
-        run = service.start([job], client_of(request.scope))
+        run = service.start([job], client)
         if body.stream:
             wire = Wire(named_event, lambda error: named_event(answer.failure(error)), end=b"")
             return EventStream(run, answer.stream(run), service.settings.keep_alive_s, wire)
