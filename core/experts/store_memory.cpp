@@ -106,15 +106,17 @@ void Store::shrink(size_t bytes) {
 bool Store::retire_slot(Size& size) {
   Shelf& shelf = size.shelf;
   if (!shelf.may_retire()) return false;
-  if (shelf.residents() >= shelf.room()) {
+  const auto drop_least = [&] {
     const uint32_t least = shelf.least([](ExpertId) { return true; });
-    if (least != Shelf::kNone) {
-      stats_.evictions += !size.low;
-      drop(shelf.owner(least));
-    }
-  }
+    if (least == Shelf::kNone) return;
+    stats_.evictions += !size.low;
+    drop(shelf.owner(least));
+  };
+  if (shelf.residents() >= shelf.room()) drop_least();
   while (shelf.free() == 0 && (drop_a_deferred(size) || drop_a_prediction(size))) {
   }
+  // What was given up may keep its slots until it arrives.
+  if (shelf.free() == 0) drop_least();
   return shelf.retire();
 }
 
