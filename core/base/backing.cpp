@@ -7,8 +7,10 @@
 namespace zs {
 namespace {
 
-// Slower than this a huge page takes longer than as many bytes in small ones.
-constexpr auto kSlow = std::chrono::milliseconds(1);
+using Clock = BlockFiller::Clock;
+
+// Up to this, a huge page is worth its time.
+constexpr auto kQuick = std::chrono::milliseconds(1);
 // Blocks in small pages before a huge one is tried again.
 constexpr int kRetry = 32;
 
@@ -16,43 +18,49 @@ constexpr int kRetry = 32;
 constexpr int kPopulateWrite = 23;
 constexpr int kCollapse = 25;
 
+// Whether a huge page took too long, where the last block in small ones took `small`; zero: there
+// was none yet. Where the host must find memory for small pages too, they take as long.
+bool too_slow(Clock::duration huge, Clock::duration small) {
+  return huge > kQuick && huge > 2 * small;
+}
+
 }  // namespace
 
-Backing::Backing(uint8_t* data, size_t bytes, int threads, bool small)
-    : data_(data), blocks_(bytes / kBlock), small_only_(small), small_left_(threads) {
+void fill_small(uint8_t* begin, size_t bytes) {
+  madvise(begin, bytes, MADV_NOHUGEPAGE);
+  madvise(begin, bytes, kPopulateWrite);
+}
+
+bool BlockFiller::fill(uint8_t* block) {
+  const auto begun = Clock::now();
+  if (small_left_ > 0) {
+    fill_small(block, kHugeBlock);
+    small_ = Clock::now() - begun;
+    small_left_ = too_slow(huge_, small_) ? small_left_ - 1 : 0;
+    return false;
+  }
+  madvise(block, kHugeBlock, MADV_HUGEPAGE);
+  if (madvise(block, kHugeBlock, kPopulateWrite) != 0) return true;
+  huge_ = Clock::now() - begun;
+  if (too_slow(huge_, small_)) small_left_ = kRetry;
+  return true;
+}
+
+Backing::Backing(uint8_t* data, size_t bytes, int threads)
+    : data_(data), blocks_(bytes / kHugeBlock), fillers_(threads) {
   is_small_ = std::make_unique<uint8_t[]>(blocks_);
-  if (small) madvise(data, bytes, MADV_NOHUGEPAGE);
 }
 
 void Backing::fill(int thread, size_t end) {
-  const size_t last = (end + kBlock - 1) / kBlock;
+  const size_t last = (end + kHugeBlock - 1) / kHugeBlock;
   for (size_t block; (block = next_.load(std::memory_order_relaxed)) < last && block < blocks_;) {
-    if (next_.compare_exchange_weak(block, block + 1)) fill_block(thread, block);
-  }
-}
-
-void Backing::fill_block(int thread, size_t block) {
-  uint8_t* begin = data_ + block * kBlock;
-  if (small_only_) {
-    madvise(begin, kBlock, kPopulateWrite);
-    return;
-  }
-  int& small_left = small_left_[thread];
-  if (small_left > 0) {
-    --small_left;
-    is_small_[block] = 1;
-    madvise(begin, kBlock, MADV_NOHUGEPAGE);
-    madvise(begin, kBlock, kPopulateWrite);
-    return;
-  }
-  const auto begun = Clock::now();
-  if (madvise(begin, kBlock, kPopulateWrite) == 0 && Clock::now() - begun > kSlow) {
-    small_left = kRetry;
+    if (!next_.compare_exchange_weak(block, block + 1)) continue;
+    is_small_[block] = !fillers_[thread].fill(data_ + block * kHugeBlock);
   }
 }
 
 void Backing::finish() {
-  madvise(data_, blocks_ * kBlock, MADV_HUGEPAGE);
+  madvise(data_, blocks_ * kHugeBlock, MADV_HUGEPAGE);
   for (size_t block = 0; block < blocks_; ++block) {
     if (is_small_[block]) small_.push_back(static_cast<uint32_t>(block));
   }
@@ -66,7 +74,7 @@ void Backing::join(Clock::duration time) {
       joined_.store(small_.size(), std::memory_order_relaxed);
       return;
     }
-    madvise(data_ + small_[i] * kBlock, kBlock, kCollapse);
+    madvise(data_ + small_[i] * kHugeBlock, kHugeBlock, kCollapse);
   } while (Clock::now() < end);
 }
 

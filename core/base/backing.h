@@ -1,10 +1,10 @@
-// Gives a large buffer its pages, on all threads, in whichever size is quicker to get.
+// Gives large buffers their pages, on all threads, in whichever size is quicker to get.
 //
 // In virtual machines that return free memory to their host (free page reporting), a huge page
 // comes from memory that the host must find first: 3 to 5 ms each, where 512 small pages, which
 // such a guest has at hand, take 0.6 ms and a huge page of a machine of its own 0.2 ms (Linux
 // 6.18, Firecracker, Zen 4). But reading from small pages is 8 to 10% slower. So each thread
-// times a huge page now and then, takes small ones while they are quicker, and joins those
+// times both now and then, takes small ones while they are quicker, and may join those
 // afterwards, a little in each step.
 #pragma once
 
@@ -17,20 +17,35 @@
 
 namespace zs {
 
-class Backing {
+inline constexpr size_t kHugeBlock = size_t{2} << 20;  // a huge page, aligned as one
+
+// Gives whole pages before they are used, small ones.
+void fill_small(uint8_t* begin, size_t bytes);
+
+// One thread's choice between huge and small pages.
+class BlockFiller {
  public:
   using Clock = std::chrono::steady_clock;
 
+  // Gives a block its pages before they are used; false if they are small.
+  bool fill(uint8_t* block);
+
+ private:
+  int small_left_ = 0;                // blocks until it tries a huge page again
+  Clock::duration huge_{}, small_{};  // what the last of each took
+};
+
+class Backing {
+ public:
+  using Clock = BlockFiller::Clock;
+
   Backing() = default;
-  // `data` is aligned to kBlock. Nothing is done yet; what is never filled gets its pages from
-  // the kernel when it is used. `small`: all pages are; of a huge one the kernel keeps the whole
-  // as long as a part is in use.
-  Backing(uint8_t* data, size_t bytes, int threads, bool small = false);
+  // `data` is aligned to a block. Nothing is done yet; what is never filled gets its pages from
+  // the kernel when it is used.
+  Backing(uint8_t* data, size_t bytes, int threads);
 
   // Gives pages to all bytes before `end`; what other threads are at may follow a little later.
   void fill(int thread, size_t end);
-  // Everything before this has been given pages, or is about to be.
-  size_t filled() const { return next_.load(std::memory_order_relaxed) * kBlock; }
   // After filling, by one thread.
   void finish();
 
@@ -40,16 +55,11 @@ class Backing {
   // threads may read it meanwhile.
   void join(Clock::duration time);
 
-  static constexpr size_t kBlock = size_t{2} << 20;
-
  private:
-  void fill_block(int thread, size_t block);
-
   uint8_t* data_ = nullptr;
   size_t blocks_ = 0;
-  bool small_only_ = false;
   std::atomic<size_t> next_{0};
-  std::vector<int> small_left_;          // of each thread: blocks until it tries a huge page again
+  std::vector<BlockFiller> fillers_;     // of each thread
   std::unique_ptr<uint8_t[]> is_small_;  // of each block
   std::vector<uint32_t> small_;
   std::atomic<size_t> joined_{0};  // of small_

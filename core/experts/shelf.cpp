@@ -11,26 +11,51 @@
 
 namespace zs::experts {
 
+namespace {
+
+// Slots that may begin on huge pages: each then takes two of the 65,530 mappings that the kernel
+// allows a process (vm.max_map_count).
+constexpr size_t kMostApart = 16384;
+
+// The kernel keeps the whole of a huge page until the last part of it is given back, so slots
+// share none: those that can hold one begin on one, and the last pages of each are small. What
+// lies between is never used.
+size_t stride_of(size_t slot_bytes, size_t count) {
+  return slot_bytes < kHugeBlock || count > kMostApart ? slot_bytes
+                                                       : round_up(slot_bytes, kHugeBlock);
+}
+
+}  // namespace
+
 Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed)
     : slot_bytes_(slot_bytes),
       shadow_(shadow),
       backed_(backed),
       usable_(count),
-      memory_(slot_bytes * count, "the memory for experts"),
-      backing_(memory_.data(), memory_.size(), kFillers, true),
+      stride_(stride_of(slot_bytes, count)),
+      memory_(stride_ * count, "the memory for experts", stride_ > slot_bytes),
+      fillers_(kFillers),
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),
       memory_of_(count, Memory::None),
       fresh_end_(static_cast<uint32_t>(count)) {
+#if defined(__linux__)
+  madvise(memory_.data(), memory_.size(), MADV_NOHUGEPAGE);
+#endif
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
 }
 
-// Whole blocks before the first slot that is retired and was never in use.
-size_t Shelf::fillable() const {
-  return fresh_end_ * slot_bytes_ / Backing::kBlock * Backing::kBlock;
+void Shelf::fill(int thread, size_t slots) {
+  const size_t huge = stride_ == slot_bytes_ ? 0 : slot_bytes_ / kHugeBlock * kHugeBlock;
+  for (uint32_t slot; (slot = filled_.load(std::memory_order_relaxed)) < slots;) {
+    if (!filled_.compare_exchange_weak(slot, slot + 1)) continue;
+    uint8_t* begin = at(slot);
+    for (size_t i = 0; i < huge; i += kHugeBlock) fillers_[thread].fill(begin + i);
+    fill_small(begin + huge, slot_bytes_ - huge);
+  }
 }
 
 uint32_t Shelf::take(ExpertId id) {
@@ -40,7 +65,7 @@ uint32_t Shelf::take(ExpertId id) {
     free_.pop_back();
   } else if (fresh_ < fresh_end_) {
     slot = fresh_++;
-    fill(0, fresh_ * slot_bytes_);
+    if (backed_) fill(0, fresh_);
   }
   if (slot == kNone) return kNone;
   owner_[slot] = id;
@@ -68,10 +93,10 @@ void Shelf::hold(uint32_t slot) {
 
 size_t Shelf::unbacked() const {
   if (!backed_) return free() * slot_bytes_;
-  const size_t filled = backing_.filled();
+  const uint32_t filled = filled_.load(std::memory_order_relaxed);
   const auto without = [&](uint32_t slot) {
     return memory_of_[slot] == Memory::TakenBack ||
-           (memory_of_[slot] == Memory::None && (slot + 1) * slot_bytes_ > filled);
+           (memory_of_[slot] == Memory::None && slot >= filled);
   };
   auto slots = static_cast<size_t>(std::count_if(free_.begin(), free_.end(), without));
   for (uint32_t slot = fresh_; slot < fresh_end_; ++slot) slots += without(slot);

@@ -1,7 +1,7 @@
 // Memory for experts of one size: slots, who owns them, and which one to give up next.
 #pragma once
 
-#include <algorithm>
+#include <atomic>
 #include <limits>
 #include <vector>
 
@@ -20,23 +20,21 @@ class Shelf {
   // elsewhere, and gone as soon as they are free.
   Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed);
 
-  // On each of at most kFillers threads: gives slots their memory, up to so many bytes of them all.
-  // What is not filled gets it as it is used.
+  // On each of at most kFillers threads: gives the first slots their memory, up to so many. What
+  // is not filled gets it as it is used.
   static constexpr int kFillers = 64;
-  void fill(int thread, size_t end) {
-    if (backed_) backing_.fill(thread, std::min(end, fillable()));
-  }
-  size_t fillable_bytes() const { return backed_ ? fillable() : 0; }
+  void fill(int thread, size_t slots);
+  size_t fillable() const { return backed_ ? fresh_end_ : 0; }
 
   size_t slot_bytes() const { return slot_bytes_; }
-  size_t bytes() const { return memory_.size(); }  // of all slots, retired ones too
+  size_t bytes() const { return owner_.size() * slot_bytes_; }  // of all slots, retired ones too
   size_t count() const { return usable_; }
   size_t room() const { return usable_ - shadow_; }  // for residents
   size_t residents() const { return residents_; }
   size_t free() const { return free_.size() + (fresh_end_ - fresh_); }
   // Bytes of slots in use or to be used for which the system has not given memory yet.
   size_t unbacked() const;
-  uint8_t* at(uint32_t slot) { return memory_.data() + slot * slot_bytes_; }
+  uint8_t* at(uint32_t slot) { return memory_.data() + slot * stride_; }
 
   // A free slot, now owned by `id`; kNone if there is none.
   uint32_t take(ExpertId id);
@@ -77,18 +75,18 @@ class Shelf {
   bool backed_;
   size_t usable_;         // not retired
   size_t residents_ = 0;  // settled or held
+  size_t stride_;         // from slot to slot
   AlignedBuffer memory_;
-  Backing backing_;
+  std::atomic<uint32_t> filled_{0};  // slots that have their memory, or are about to
+  std::vector<BlockFiller> fillers_;
   std::vector<ExpertId> owner_;
   std::vector<float> keys_;     // of settled slots; others kBusy
   std::vector<bool> resident_;  // of each slot
   enum class Memory : uint8_t { None, Given, TakenBack };
-  std::vector<Memory> memory_of_;         // each slot; None: it has some as far as backing_ says
+  std::vector<Memory> memory_of_;         // each slot; None: it has some if it is filled
   std::vector<uint32_t> free_, retired_;  // that were in use before
   // Slots that were never in use; those from fresh_end_ on are retired.
   uint32_t fresh_ = 0, fresh_end_;
-
-  size_t fillable() const;
 };
 
 }  // namespace zs::experts

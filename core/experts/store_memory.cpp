@@ -14,7 +14,7 @@ constexpr size_t kLeastRoomPart = 128;
 constexpr size_t kLeastRoom = size_t{4} << 20;
 constexpr double kMostWaiting = 0.2;
 
-// Memory is looked at after so much has been filled.
+// Memory is looked at after so much has been filled, or a slot that is larger.
 constexpr size_t kFillStep = size_t{16} << 20;
 
 // What a shelf has now of what it had at first.
@@ -60,20 +60,25 @@ bool Store::pressed() {
 }
 
 void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress) {
+  const auto fillable = [](const Size& size) {
+    return size.shelf.fillable() * size.shelf.slot_bytes();
+  };
   size_t all = 0, done = 0;
-  for (const Size& size : sizes_) all += size.shelf.fillable_bytes();
+  for (const Size& size : sizes_) all += fillable(size);
   const int fillers = std::min(pool.size(), Shelf::kFillers);
   for (Size& size : sizes_) {
-    for (size_t end = 0; end < size.shelf.fillable_bytes();) {
+    Shelf& shelf = size.shelf;
+    const size_t step = std::max<size_t>(kFillStep / shelf.slot_bytes(), 1);
+    for (size_t end = 0; end < shelf.fillable();) {
       const auto left = memory_room_.bytes();
-      if (left && *left < static_cast<int64_t>(kFillStep + least_room())) return;
-      end = std::min(end + kFillStep, size.shelf.fillable_bytes());
+      if (left && *left < static_cast<int64_t>(step * shelf.slot_bytes() + least_room())) return;
+      end = std::min(end + step, shelf.fillable());
       pool.run([&](int thread) {
-        if (thread < fillers) size.shelf.fill(thread, end);
+        if (thread < fillers) shelf.fill(thread, end);
       });
-      progress(done + end, all);
+      progress(done + end * shelf.slot_bytes(), all);
     }
-    done += size.shelf.fillable_bytes();
+    done += fillable(size);
   }
 }
 

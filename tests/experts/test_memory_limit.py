@@ -27,6 +27,14 @@ LARGE = Shape(
     used=8,
     expert_hidden=512,
 )
+# Experts of 2.6 MB and more, whose slots have huge pages of their own.
+HUGE = Shape(
+    *("huge", "qwen3moe", 2, 1024, 4, 2, 64, 0, 512, 512),
+    query_key_norm="head",
+    experts=48,
+    used=2,
+    expert_hidden=1408,
+)
 ROOT = Path("/sys/fs/cgroup")
 CHILD = """
 import json, os, resource, sys
@@ -130,14 +138,25 @@ def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
     assert got["misses"] > 0
 
 
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 270 MB of experts."""
+    path = tmp_path_factory.mktemp("huge") / "huge.gguf"
+    write_model(path, "huge", HUGE)
+    assert path.stat().st_size > 1.2 * LIMIT
+    return path
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+@pytest.mark.parametrize("model", ["large", "huge"])
 def test_a_limit_that_is_lowered_while_it_decodes_kills_nothing_and_changes_no_bit(
-    large: Path,
+    model: str, request: pytest.FixtureRequest
 ) -> None:
     if not (ROOT / "memory" / "memory.limit_in_bytes").exists():
         # Version 2 kills as the limit is written, unless what is in use is below it.
         pytest.skip("no cgroups of version 1")
-    with limited(LIMIT) as (folder, _), start(large, script=SERVER) as child:
+    path = request.getfixturevalue(model)
+    with limited(LIMIT) as (folder, _), start(path, script=SERVER) as child:
         assert child.stdin and child.stdout
         (folder / "cgroup.procs").write_text(str(child.pid))
         child.stdin.write("\n")
