@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,6 +151,41 @@ def test_decoded_tokens_are_also_held_to_a_bound_each(measured):
     limit = record["limit"]["streaming"]
     assert "time_over_token_bounds" not in limit["prefill"]
     assert limit["decode"]["time_over_token_bounds"] >= 1
+
+
+def test_computing_is_also_measured_with_all_experts_in_memory(measured):
+    record, _, _ = measured
+    (run,) = (run for run in record["runs"] if run["engine"] == "zerostall")
+    assert run["in_memory"]["prefill"]["each_ms"] == []
+    alone = run["in_memory"]["decode"]
+    assert len(alone["each_ms"]) == TEST.tokens
+    assert 0 < sum(alone["each_ms"]) <= alone["ms_per_token"] * TEST.tokens
+    limit = record["limit"]["streaming"]["decode"]
+    derived = run["streaming"]["decode"]["compute_ms_per_token"]
+    assert limit["compute_ms_per_token"] == min(derived, alone["ms_per_token"])
+    assert "with all experts in memory" in "\n".join(report.bench_notes(record))
+
+
+def test_a_model_that_finds_no_room_has_its_computing_derived(monkeypatch, cgroups):
+    def plan(path, options):
+        assert options.ram is None
+        return SimpleNamespace(plan=SimpleNamespace(expert_bytes=1))
+
+    monkeypatch.setattr(streamed_bench, "plan_load", plan)
+    record = bench.run_bench(MODEL, dataclasses.replace(TEST, prompt=0), 1)
+    (run,) = record["runs"]
+    assert "in_memory" not in run
+    limit = record["limit"]["streaming"]["decode"]
+    assert limit["compute_ms_per_token"] == limit["derived_compute_ms_per_token"]
+    assert "time less stalls: all experts find no room" in "\n".join(report.bench_notes(record))
+
+
+def test_the_last_pass_alone_counts(capsys):
+    once, twice = (bench_child.measure(MODEL, TEST, "decode", passes) for passes in (1, 2))
+    assert once.tokens == twice.tokens == len(twice.each) == TEST.tokens
+    assert twice.streaming["demanded"] == once.streaming["demanded"]
+    # What the first pass has read is there for the second.
+    assert twice.streaming["misses"] < once.streaming["misses"]
 
 
 def test_the_peer_maps_the_file_unpacked_and_runs_nothing_before(measured, peer):

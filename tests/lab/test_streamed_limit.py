@@ -61,6 +61,22 @@ def test_tokens_have_bounds_of_their_own():
     assert bound["time_over_token_bounds"] == pytest.approx(80 / 60)
 
 
+@pytest.mark.parametrize(("in_memory", "computing"), [(10.0, [6.0, 14.0]), (13.0, [5.0, 20.0])])
+def test_computing_is_what_it_takes_in_memory_unless_that_is_more(in_memory, computing):
+    each = [(50.0, 45.0, 80e6), (30.0, 10.0, 0.0)]
+    run = {
+        "streaming": {"decode": counted(40.0, 12.5, 20e6)},  # 10 ms of reads
+        "each_token": {"decode": each},
+        "in_memory": {"decode": {"ms_per_token": in_memory, "each_ms": [6.0, 14.0]}},
+    }
+    bound = streaming_limit([run], DriveLimit(((MODEL, SETTINGS),)))["decode"]
+    assert bound["derived_compute_ms_per_token"] == 12.5
+    assert bound["compute_ms_per_token"] == min(12.5, in_memory)
+    assert bound["time_over_bound"] == 40 / min(12.5, in_memory)
+    longer = max(computing[0], 40.0) + computing[1]
+    assert bound["time_over_token_bounds"] == pytest.approx(80 / longer)
+
+
 def test_drives_of_mirrors_add_up_and_the_same_drive_counts_once(tmp_path, monkeypatch):
     from zerostall.lab import streamed_limit
 

@@ -1,8 +1,8 @@
 """One measurement in a process of its own: `python -m zerostall.lab.bench_child`.
 
 So that a memory cgroup holds the engine and nothing else. Standard input has one JSON object:
-`path`, `part` ("prefill" or "decode") and `test`, the fields of `Test`. Standard output gets a
-JSON line `loaded` once the model is, and then one `measured`, or one `error`.
+`path`, `part` ("prefill" or "decode"), `passes` and `test`, the fields of `Test`. Standard output
+gets a JSON line `loaded` once the model is, and then one `measured`, or one `error`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Measured:
         load_ms: the load before took.
         slots: experts that fit into memory, after the measurement.
         streaming: what StreamTimings.to_dict() says of the same time; None if all are in memory.
-        each: of each decoded token its ms, ms of stalls and bytes missed; empty without streaming.
+        each: of each decoded token its ms, ms of stalls and bytes missed.
     """
 
     tokens: int
@@ -48,9 +48,10 @@ class Measured:
     each: list[tuple[float, float, float]]
 
 
-def request(path: Path, test: Test, part: str) -> str:
+def request(path: Path, test: Test, part: str, passes: int = 1) -> str:
     """What the process reads."""
-    return json.dumps({"path": str(path), "test": asdict(test), "part": part})
+    asked = {"path": str(path), "test": asdict(test), "part": part, "passes": passes}
+    return json.dumps(asked)
 
 
 def answer(printed: str) -> Measured:
@@ -70,8 +71,10 @@ def answer(printed: str) -> Measured:
     raise ValueError("no measurement")
 
 
-def measure(path: Path, test: Test, part: str) -> Measured:
-    """Load a model, decode `warm_up` tokens uncounted, then measure one part once.
+def measure(path: Path, test: Test, part: str, passes: int = 1) -> Measured:
+    """Load a model, decode `warm_up` tokens uncounted, then measure the last pass of one part.
+
+    All passes are over the same tokens, each in a new sequence.
 
     Raises:
         ZerostallError: as of loading.
@@ -89,26 +92,28 @@ def measure(path: Path, test: Test, part: str) -> Measured:
         sequence = engine.open_sequence()
         decode(engine, sequence, others)
         engine.close_sequence(sequence)
-    sequence = engine.open_sequence()
-    prefill(engine, sequence, ids[: test.depth])
     tokens = getattr(test, "prompt" if part == "prefill" else "tokens")
-    meter = StreamMeter(loaded.scheduler)
     asked = ids[test.depth : test.depth + tokens]
-    each = []
-    started = time.perf_counter()
-    if part == "prefill":
-        prefill(engine, sequence, asked)
-    else:
-        each = [_decode_one(engine, sequence, asked[i : i + 1]) for i in range(tokens)]
-    seconds = time.perf_counter() - started
-    streaming = meter.read()
+    for _ in range(passes):
+        sequence = engine.open_sequence()
+        prefill(engine, sequence, ids[: test.depth])
+        meter = StreamMeter(loaded.scheduler)
+        each = []
+        started = time.perf_counter()
+        if part == "prefill":
+            prefill(engine, sequence, asked)
+        else:
+            each = [_decode_one(engine, sequence, asked[i : i + 1]) for i in range(tokens)]
+        seconds = time.perf_counter() - started
+        streaming = meter.read()
+        engine.close_sequence(sequence)
     measured = Measured(
         tokens,
         seconds,
         loaded.load_ms,
         loaded.scheduler.stream_stats().get("slots", 0),
         None if streaming is None else streaming.to_dict(),
-        [] if streaming is None else each,
+        each,
     )
     loaded.scheduler.close()
     return measured
@@ -131,7 +136,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     asked["test"]["mirrors"] = tuple(asked["test"]["mirrors"])
     try:
-        measured = measure(Path(asked["path"]), Test(**asked["test"]), asked["part"])
+        test = Test(**asked["test"])
+        measured = measure(Path(asked["path"]), test, asked["part"], asked["passes"])
     except errors.ZerostallError as error:
         _say({"error": {"type": type(error).__name__, "message": str(error)}})
     else:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zerostall.engine.budget import show_bytes
+from zerostall.engine.loader import plan_load
 from zerostall.errors import ZerostallError
 from zerostall.lab import bench_child
 from zerostall.lab.memory_cgroup import Finished, run_contained
@@ -80,18 +81,27 @@ class Arena:
         turn = {"process": _process(done, left)}
         if done.killed_by_limit:
             return turn
-        try:
-            measured = bench_child.answer(done.stdout)
-        except ValueError as error:
-            raise MeasurementError(
-                f"measuring {path.name} failed with exit code {done.returncode}: "
-                + " / ".join(done.stderr.strip().splitlines()[-3:])
-            ) from error
+        measured = _measured(path, done)
         turn["process"]["load_ms"] = measured.load_ms
         return turn | {
             "tokens_per_s": measured.tokens / measured.seconds,
             "streaming": _streaming(measured),
             "each_token": measured.each,
+        }
+
+    def in_memory(self, path: Path, part: str) -> dict[str, Any] | None:
+        """What a part takes with all experts in memory, the second time over the same tokens.
+
+        `ms_per_token` and, of decoded tokens, `each_ms`; None if the machine has too little memory.
+        """
+        test = replace(self.test, ram=None, warm_up=0, mirrors=(), miss_precision="full")
+        if plan_load(path, test.options()).plan.expert_bytes is not None:
+            return None
+        asked = bench_child.request(path, test, part, passes=2)
+        measured = _measured(path, run_contained(bench_child.COMMAND, None, asked))
+        return {
+            "ms_per_token": 1e3 * measured.seconds / measured.tokens,
+            "each_ms": [ms for ms, _, _ in measured.each],
         }
 
     def peers(self, other: LlamaCpp, part: str) -> dict[str, Any]:
@@ -147,7 +157,8 @@ def take_turns(
     """Every run in its order: our prefill, the peer's, our decode, the peer's, and again.
 
     A record has `run` and `engine`, and of each part the rate under its name (unless the limit
-    killed it), `process` and, if it is ours, `streaming` and `each_token`.
+    killed it), `process` and, if it is ours, `streaming`, `each_token` and, where the machine's
+    memory allows it, `in_memory`.
 
     Args:
         arena: what every turn has.
@@ -165,9 +176,12 @@ def take_turns(
         for part, asked in zip(PARTS, (arena.test.prompt, arena.test.tokens), strict=True):
             for name, record in records.items() if asked else ():
                 if name == OURS or other is None:
+                    in_memory = arena.in_memory(path, part)
                     speeds = [drive()]
                     turn = arena.ours(path, part)
                     speeds.append(drive())
+                    if in_memory is not None:
+                        turn["in_memory"] = in_memory
                     if "streaming" in turn:
                         turn["streaming"]["drive_gb_per_s"] = statistics.mean(speeds) / 1e9
                 else:
@@ -179,6 +193,16 @@ def take_turns(
         report(f"run {number}/{repetitions}: {'; '.join(map(_show, records.values()))}")
         runs += records.values()
     return runs
+
+
+def _measured(path: Path, done: Finished) -> bench_child.Measured:
+    try:
+        return bench_child.answer(done.stdout)
+    except ValueError as error:
+        raise MeasurementError(
+            f"measuring {path.name} failed with exit code {done.returncode}: "
+            + " / ".join(done.stderr.strip().splitlines()[-3:])
+        ) from error
 
 
 def _show(record: dict[str, Any]) -> str:

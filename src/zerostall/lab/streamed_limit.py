@@ -82,15 +82,17 @@ def drive_limit(path: Path, mirrors: Iterable[str], *, fresh: bool = True) -> Dr
 def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[str, Any]:
     """What no engine that must read these bytes can beat on this machine, and how near ours came.
 
-    A token takes at least the longer of its computing (its time, less the time in which workers
-    had nothing to do but wait for bytes) and the reading of the bytes it missed (those read, less
-    those read ahead in vain) at the drives' bandwidth around the run. Medians over the runs, of
-    each run's own.
+    A token takes at least the longer of its computing (with all experts in memory; where that was
+    not measured or is more, its time less that in which workers had nothing to do but wait for
+    bytes) and the reading of the bytes it missed (those read, less those read ahead in vain) at the
+    drives' bandwidth around the run. Medians over the runs, of each run's own.
     """
     record: dict[str, Any] = {"drive_settings": asdict(drive.settings)}
     for part in PARTS:
         bounds = [
-            _bound(run["streaming"][part], run.get("each_token", {}).get(part, ()))
+            _bound(
+                *(run.get(key, {}).get(part) for key in ("streaming", "each_token", "in_memory"))
+            )
             for run in runs
             if run.get("streaming", {}).get(part, {}).get("drive_gb_per_s")
         ]
@@ -101,7 +103,11 @@ def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[s
     return record
 
 
-def _bound(counted: dict[str, float], each: Sequence[Sequence[float]]) -> dict[str, float]:
+def _bound(
+    counted: dict[str, float],
+    each: Sequence[Sequence[float]] | None,
+    in_memory: dict[str, Any] | None,
+) -> dict[str, float]:
     """The bounds of a run, and of its tokens one by one: ms, ms of stalls, bytes missed.
 
     If the drive gave the run more than it gave the measurements around it, as one does whose host
@@ -109,10 +115,14 @@ def _bound(counted: dict[str, float], each: Sequence[Sequence[float]]) -> dict[s
     """
     speed = max(1e9 * counted["drive_gb_per_s"], counted["read_bandwidth"] or 0.0)
     compute = counted["compute_ms_per_token"]
+    computing = [ms - stall for ms, stall, _ in each or ()]
+    if in_memory is not None and in_memory["ms_per_token"] < compute:
+        compute, computing = in_memory["ms_per_token"], in_memory["each_ms"]
     reading = 1e3 * counted["missed_bytes_per_token"] / speed
     bound = max(compute, reading)
     found = {
         "drive_gb_per_s": speed / 1e9,
+        "derived_compute_ms_per_token": counted["compute_ms_per_token"],
         "compute_ms_per_token": compute,
         "missed_bytes_per_token": counted["missed_bytes_per_token"],
         "read_ms_per_token": reading,
@@ -121,7 +131,8 @@ def _bound(counted: dict[str, float], each: Sequence[Sequence[float]]) -> dict[s
         "time_over_bound": counted["ms_per_token"] / bound,
     }
     if each:
-        longer = sum(max(ms - stall, 1e3 * missed / speed) for ms, stall, missed in each)
+        reads = [1e3 * missed / speed for _, _, missed in each]
+        longer = sum(map(max, computing, reads))
         found["time_over_token_bounds"] = sum(ms for ms, _, _ in each) / longer
     return found
 

@@ -51,6 +51,7 @@ PROCESS: tuple[tuple[str, str, Show], ...] = (
     ("drive_bytes_read", "read in all, load included", _size),
 )
 LIMIT: tuple[tuple[str, str, Show], ...] = (
+    ("derived_compute_ms_per_token", "time less stalls", _ms),
     ("compute_ms_per_token", "compute a token", _ms),
     ("drive_gb_per_s", "drive, around it or in it", "{:.2f} GB/s".format),
     ("read_ms_per_token", "reads a token at that speed", _ms),
@@ -99,6 +100,12 @@ def shown_limit(record: dict[str, Any], part: str) -> list[str]:
     return [f"{bound['tokens_per_s']:.4g}", f"{1 / bound['time_over_bound']:.0%}"]
 
 
+def _computing(record: dict[str, Any]) -> str:
+    if any("in_memory" in run for run in record["runs"]):
+        return "with all experts in memory, or time less stalls if that is less"
+    return "time less stalls: all experts find no room here"
+
+
 def streamed_notes(record: dict[str, Any]) -> list[str]:
     """How a model was measured whose experts are streamed; nothing for others."""
     if "streaming" not in record:
@@ -118,7 +125,7 @@ def streamed_notes(record: dict[str, Any]) -> list[str]:
     if any(part in limit for part in PARTS):
         best = limit["drive_settings"]
         lines.append(
-            "limit: the longer of computing (time less stalls, derived) and reading what was "
+            f"limit: the longer of computing ({_computing(record)}) and reading what was "
             "missed at the drive's speed, measured just before and after "
             f"({best['kind']}, {best['depth']} x {show_bytes(best['request_bytes'])})"
         )
