@@ -4,51 +4,54 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 namespace zs {
 namespace {
 
 using Clock = BlockFiller::Clock;
 
-// Up to this, a huge page is worth its time.
-constexpr auto kQuick = std::chrono::milliseconds(1);
-// Blocks in small pages before a huge one is tried again.
-constexpr int kRetry = 32;
+// Slower than this a huge page takes longer than as many bytes in small ones.
+constexpr auto kSlow = std::chrono::milliseconds(1);
+// Blocks in small pages before a huge one is tried again; each time in vain twice as many.
+constexpr int kRetry = 32, kLongestRetry = 1024;
 
 // include/uapi/asm-generic/mman-common.h; older C libraries lack them.
 constexpr int kPopulateWrite = 23;
 constexpr int kCollapse = 25;
 
-// Whether a huge page took too long, where the last block in small ones took `small`; zero: there
-// was none yet. Where the host must find memory for small pages too, they take as long.
-bool too_slow(Clock::duration huge, Clock::duration small) {
-  return huge > kQuick && huge > 2 * small;
-}
-
 }  // namespace
 
-void fill_small(uint8_t* begin, size_t bytes) {
-  madvise(begin, bytes, MADV_NOHUGEPAGE);
+void fill_pages(uint8_t* begin, size_t bytes) {
   madvise(begin, bytes, kPopulateWrite);
 }
 
+void prefer_small(uint8_t* begin, size_t bytes) {
+  madvise(begin, bytes, MADV_NOHUGEPAGE);
+}
+
 bool BlockFiller::fill(uint8_t* block) {
-  const auto begun = Clock::now();
   if (small_left_ > 0) {
-    fill_small(block, kHugeBlock);
-    small_ = Clock::now() - begun;
-    small_left_ = too_slow(huge_, small_) ? small_left_ - 1 : 0;
+    --small_left_;
+    fill_pages(block, kHugeBlock);
     return false;
   }
   madvise(block, kHugeBlock, MADV_HUGEPAGE);
+  const auto begun = Clock::now();
   if (madvise(block, kHugeBlock, kPopulateWrite) != 0) return true;
-  huge_ = Clock::now() - begun;
-  if (too_slow(huge_, small_)) small_left_ = kRetry;
+  if (Clock::now() - begun > kSlow) {
+    retry_ = std::clamp(2 * retry_, kRetry, kLongestRetry);
+    small_left_ = retry_;
+  } else {
+    retry_ = 0;
+  }
   return true;
 }
 
 Backing::Backing(uint8_t* data, size_t bytes, int threads)
     : data_(data), blocks_(bytes / kHugeBlock), fillers_(threads) {
   is_small_ = std::make_unique<uint8_t[]>(blocks_);
+  prefer_small(data, bytes);
 }
 
 void Backing::fill(int thread, size_t end) {

@@ -4,7 +4,7 @@
 // comes from memory that the host must find first: 3 to 5 ms each, where 512 small pages, which
 // such a guest has at hand, take 0.6 ms and a huge page of a machine of its own 0.2 ms (Linux
 // 6.18, Firecracker, Zen 4). But reading from small pages is 8 to 10% slower. So each thread
-// times both now and then, takes small ones while they are quicker, and may join those
+// times a huge page now and then, takes small ones while they are quicker, and may join those
 // afterwards, a little in each step.
 #pragma once
 
@@ -19,20 +19,23 @@ namespace zs {
 
 inline constexpr size_t kHugeBlock = size_t{2} << 20;  // a huge page, aligned as one
 
-// Gives whole pages before they are used, small ones.
-void fill_small(uint8_t* begin, size_t bytes);
+// Gives memory its pages now, before it is used.
+void fill_pages(uint8_t* begin, size_t bytes);
+// They will be small ones.
+void prefer_small(uint8_t* begin, size_t bytes);
 
-// One thread's choice between huge and small pages.
+// One thread's choice between huge and small pages. Small ones are what memory should prefer: to
+// change that of a block waits for all other threads' filling.
 class BlockFiller {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Gives a block its pages before they are used; false if they are small.
+  // Gives a block its pages; false if they are small.
   bool fill(uint8_t* block);
 
  private:
-  int small_left_ = 0;                // blocks until it tries a huge page again
-  Clock::duration huge_{}, small_{};  // what the last of each took
+  int small_left_ = 0;  // blocks until it tries a huge page again
+  int retry_ = 0;       // how many there were last, if that was in vain
 };
 
 class Backing {

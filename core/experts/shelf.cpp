@@ -40,9 +40,7 @@ Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool back
       resident_(count, false),
       memory_of_(count, Memory::None),
       fresh_end_(static_cast<uint32_t>(count)) {
-#if defined(__linux__)
-  madvise(memory_.data(), memory_.size(), MADV_NOHUGEPAGE);
-#endif
+  prefer_small(memory_.data(), memory_.size());
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
@@ -54,7 +52,7 @@ void Shelf::fill(int thread, size_t slots) {
     if (!filled_.compare_exchange_weak(slot, slot + 1)) continue;
     uint8_t* begin = at(slot);
     for (size_t i = 0; i < huge; i += kHugeBlock) fillers_[thread].fill(begin + i);
-    fill_small(begin + huge, slot_bytes_ - huge);
+    fill_pages(begin + huge, slot_bytes_ - huge);
   }
 }
 

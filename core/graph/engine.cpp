@@ -86,7 +86,11 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
     program_.weights().load(pool_, many_nodes(options) ? nodes : std::vector<int>(),
                             experts_ ? &experts_->queue() : nullptr, progress);
     if (options.experts.check_records) program_.weights().check_records(pool_);
-    if (experts_ && options.experts.prefault) experts_->fill(pool_, progress);
+    if (experts_ && options.experts.prefault) {
+      // Elsewhere the thread that first writes a page has it on its node.
+      if (!many_nodes(options)) fill_memory();
+      experts_->fill(pool_, progress);
+    }
     if (experts_ && !options.experts.profile.empty()) experts_->warm(progress);
   } catch (...) {
     if (const auto lost = take_lost()) throw *lost;  // which may be why
@@ -95,6 +99,19 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
   if (const auto lost = take_lost()) throw *lost;
   // Elsewhere nothing of the files is needed any more but what is read.
   if (!program_.weights().in_place()) watches_.clear();
+}
+
+void Engine::fill_memory() {
+  std::vector<std::span<uint8_t>> all;
+  for (AlignedBuffer* buffer : {&activations_, &scratch_}) {
+    all.emplace_back(buffer->data(), buffer->size());
+  }
+  for (size_t layer = 0; layer < kv_->shapes().size(); ++layer) all.push_back(kv_->memory(layer));
+  for (const std::span<uint8_t> bytes : all) {
+    Backing backing(bytes.data(), bytes.size(), pool_.size());
+    pool_.run([&](int thread) { backing.fill(thread, bytes.size()); });
+    backing.finish();
+  }
 }
 
 // Of the files, where they are used mapped. All are asked, so that each is mapped anew.

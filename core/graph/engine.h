@@ -80,6 +80,9 @@ class Engine {
   std::unique_ptr<experts::States> states_;            // nullptr: not recorded
   std::unique_ptr<kv::KvCache> kv_;
   std::optional<uint64_t> identity_;  // once it was asked for
+  // Gives what steps write their pages now: in the first step threads would wait for them.
+  void fill_memory();
+
   AlignedBuffer activations_, scratch_, logits_;
   std::vector<float*> buffers_;
   std::vector<uint8_t*> private_;

@@ -46,6 +46,11 @@ class KvCache {
   // Clears what positions from `begin` on hold in a copy of a layer's page at `data`.
   void clear(const kernels::Table& kernels, size_t layer, uint8_t* data, size_t begin) const;
 
+  // What is reserved for a layer.
+  std::span<uint8_t> memory(size_t layer) {
+    return {layers_[layer].memory.data(), layers_[layer].memory.size()};
+  }
+
   const std::vector<LayerShape>& shapes() const { return shapes_; }
   kernels::KvType type() const { return type_; }
   // What a cache of `tokens` positions reserves.

@@ -40,6 +40,14 @@ def test_slots_have_their_pages_at_load(converted: Model) -> None:
     assert taken(converted)[0] - lazy > slots / 2
 
 
+def test_the_cache_has_its_pages_at_load(converted: Model) -> None:
+    model = Model(converted.path, context=8192)
+    cache = model.engine(1, bytes=model.all, io="pread").memory()["kv_cache"]
+    assert cache > 40 * BLOCK
+    lazy, slots = taken(model, prefault=False)
+    assert taken(model)[0] - lazy > slots / 2 + 0.9 * cache
+
+
 def test_memory_that_is_short_is_left_to_those_who_need_it(
     converted: Model, tmp_path: Path
 ) -> None:

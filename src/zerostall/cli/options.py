@@ -106,7 +106,7 @@ Speculate = Annotated[
 Prefault = Annotated[
     bool,
     typer.Option(
-        help="Give the memory for experts its pages at load, not as they are used.",
+        help="Give the memory for experts, scratch and KV cache its pages at load.",
         rich_help_panel=STREAMED,
     ),
 ]

@@ -42,8 +42,8 @@ class Streaming:
         policy: which experts stay: "lrfu" (recently and often wanted), "lru" or "lfu".
         half_life: steps after which a demand counts half, for "lrfu".
         speculate: read what the next layer is likely to want.
-        prefault: give the memory for experts its pages at load, as long as the system has some to
-            spare, rather than as experts are read into it.
+        prefault: give scratch, KV cache and, as long as the system has some to spare, the memory
+            for experts their pages at load, rather than as they are used.
         route_margin: lossy, 0 is off: an expert in memory is chosen before another whose router
             logit is larger by less than this.
         miss_precision: lossy if "low": in decoding, an expert that is not in memory is computed
