@@ -33,7 +33,7 @@ def test_limits_are_medians_of_each_runs_own():
         {"process": {}},  # the peer's, or killed
     ]
     drive = DriveLimit(((MODEL, SETTINGS),))
-    limit = streaming_limit(runs, drive)
+    limit = streaming_limit(runs, drive, {})
     assert limit["drive_settings"]["request_bytes"] == 1 << 20
     assert "prefill" not in limit
     bound = limit["decode"]
@@ -41,13 +41,14 @@ def test_limits_are_medians_of_each_runs_own():
     assert (bound["read_ms_per_token"], bound["ms_per_token"]) == (20.0, 25.0)
     assert bound["time_over_bound"] == statistics.median([30 / 20, 30 / 25, 33 / 30])
     assert "decode" not in streaming_limit(
-        [{"streaming": {"decode": counted(30.0, 10.0, 40e6, 0.0)}}], drive
+        [{"streaming": {"decode": counted(30.0, 10.0, 40e6, 0.0)}}], drive, {}
     )
 
 
 def test_a_drive_is_as_fast_as_it_was_in_the_run():
     found = counted(30.0, 10.0, 40e6, 1.0) | {"read_bandwidth": 2e9}
-    bound = streaming_limit([{"streaming": {"decode": found}}], DriveLimit(((MODEL, SETTINGS),)))
+    drive = DriveLimit(((MODEL, SETTINGS),))
+    bound = streaming_limit([{"streaming": {"decode": found}}], drive, {})
     assert bound["decode"]["drive_gb_per_s"] == 2.0
     assert bound["decode"]["time_over_bound"] == 1.5
 
@@ -56,7 +57,7 @@ def test_tokens_have_bounds_of_their_own():
     # 40 ms of reads, then 20 of computing: together a bound of 60, where means allow 50.
     each = [(50.0, 45.0, 80e6), (30.0, 10.0, 0.0)]
     runs = [{"streaming": {"decode": counted(40.0, 12.5, 40e6)}, "each_token": {"decode": each}}]
-    bound = streaming_limit(runs, DriveLimit(((MODEL, SETTINGS),)))["decode"]
+    bound = streaming_limit(runs, DriveLimit(((MODEL, SETTINGS),)), {})["decode"]
     assert bound["time_over_bound"] == 2.0
     assert bound["time_over_token_bounds"] == pytest.approx(80 / 60)
 
@@ -67,9 +68,9 @@ def test_computing_is_what_it_takes_in_memory_unless_that_is_more(in_memory, com
     run = {
         "streaming": {"decode": counted(40.0, 12.5, 20e6)},  # 10 ms of reads
         "each_token": {"decode": each},
-        "in_memory": {"decode": {"ms_per_token": in_memory, "each_ms": [6.0, 14.0]}},
     }
-    bound = streaming_limit([run], DriveLimit(((MODEL, SETTINGS),)))["decode"]
+    found = {"decode": {"ms_per_token": in_memory, "each_ms": [6.0, 14.0]}}
+    bound = streaming_limit([run], DriveLimit(((MODEL, SETTINGS),)), found)["decode"]
     assert bound["derived_compute_ms_per_token"] == 12.5
     assert bound["compute_ms_per_token"] == min(12.5, in_memory)
     assert bound["time_over_bound"] == 40 / min(12.5, in_memory)

@@ -92,7 +92,10 @@ def run_bench(
             arena, ours, other, min(repetitions, FIRST_TOKEN_RUNS), report
         )
         runs = streamed_bench.take_turns(arena, path, other, repetitions, report, drive.measure)
-        record["limit"]["streaming"] = streaming_limit(runs, drive)
+        in_memory = arena.in_memory(path)
+        if in_memory:
+            record["in_memory"] = in_memory
+        record["limit"]["streaming"] = streaming_limit(runs, drive, in_memory)
     _summarise(record, runs, first, Bounds(limits, works))
     if other is not None:
         record["peer"]["build"] = other.build

@@ -89,20 +89,26 @@ class Arena:
             "each_token": measured.each,
         }
 
-    def in_memory(self, path: Path, part: str) -> dict[str, Any] | None:
-        """What a part takes with all experts in memory, the second time over the same tokens.
+    def in_memory(self, path: Path) -> dict[str, dict[str, Any]]:
+        """What each part takes with all experts in memory, the second time over the same tokens.
 
-        `ms_per_token` and, of decoded tokens, `each_ms`; None if the machine has too little memory.
+        `ms_per_token` and, of decoded tokens, `each_ms`; nothing if the machine has too little
+        memory. Not before a turn: the host of a virtual machine is busy for a while taking back
+        what such a run leaves free.
         """
         test = replace(self.test, ram=None, warm_up=0, mirrors=(), miss_precision="full")
         if plan_load(path, test.options()).plan.expert_bytes is not None:
-            return None
-        asked = bench_child.request(path, test, part, passes=2)
-        measured = _measured(path, run_contained(bench_child.COMMAND, None, asked))
-        return {
-            "ms_per_token": 1e3 * measured.seconds / measured.tokens,
-            "each_ms": [ms for ms, _, _ in measured.each],
-        }
+            return {}
+        found = {}
+        for part, asked in zip(PARTS, (test.prompt, test.tokens), strict=True):
+            if asked:
+                request = bench_child.request(path, test, part, passes=2)
+                measured = _measured(path, run_contained(bench_child.COMMAND, None, request))
+                found[part] = {
+                    "ms_per_token": 1e3 * measured.seconds / measured.tokens,
+                    "each_ms": [ms for ms, _, _ in measured.each],
+                }
+        return found
 
     def peers(self, other: LlamaCpp, part: str) -> dict[str, Any]:
         """The peer's turn at a part: `tokens_per_s` unless killed, and `process`."""
@@ -157,8 +163,7 @@ def take_turns(
     """Every run in its order: our prefill, the peer's, our decode, the peer's, and again.
 
     A record has `run` and `engine`, and of each part the rate under its name (unless the limit
-    killed it), `process` and, if it is ours, `streaming`, `each_token` and, where the machine's
-    memory allows it, `in_memory`.
+    killed it), `process` and, if it is ours, `streaming` and `each_token`.
 
     Args:
         arena: what every turn has.
@@ -176,12 +181,9 @@ def take_turns(
         for part, asked in zip(PARTS, (arena.test.prompt, arena.test.tokens), strict=True):
             for name, record in records.items() if asked else ():
                 if name == OURS or other is None:
-                    in_memory = arena.in_memory(path, part)
                     speeds = [drive()]
                     turn = arena.ours(path, part)
                     speeds.append(drive())
-                    if in_memory is not None:
-                        turn["in_memory"] = in_memory
                     if "streaming" in turn:
                         turn["streaming"]["drive_gb_per_s"] = statistics.mean(speeds) / 1e9
                 else:

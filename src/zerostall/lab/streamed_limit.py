@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,30 @@ def drive_limit(path: Path, mirrors: Iterable[str], *, fresh: bool = True) -> Dr
     return DriveLimit(tuple((file, drive_settings(file, fresh=fresh)) for file in files.values()))
 
 
-def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[str, Any]:
+def streaming_limit(
+    runs: Sequence[dict[str, Any]],
+    drive: DriveLimit,
+    in_memory: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
     """What no engine that must read these bytes can beat on this machine, and how near ours came.
 
     A token takes at least the longer of its computing (with all experts in memory; where that was
     not measured or is more, its time less that in which workers had nothing to do but wait for
     bytes) and the reading of the bytes it missed (those read, less those read ahead in vain) at the
     drives' bandwidth around the run. Medians over the runs, of each run's own.
+
+    Args:
+        runs: as take_turns() gives them.
+        drive: gave the speeds around the runs.
+        in_memory: of each part what Arena.in_memory() found.
     """
     record: dict[str, Any] = {"drive_settings": asdict(drive.settings)}
     for part in PARTS:
         bounds = [
             _bound(
-                *(run.get(key, {}).get(part) for key in ("streaming", "each_token", "in_memory"))
+                run["streaming"][part],
+                run.get("each_token", {}).get(part, ()),
+                in_memory.get(part),
             )
             for run in runs
             if run.get("streaming", {}).get(part, {}).get("drive_gb_per_s")
@@ -105,7 +116,7 @@ def streaming_limit(runs: Sequence[dict[str, Any]], drive: DriveLimit) -> dict[s
 
 def _bound(
     counted: dict[str, float],
-    each: Sequence[Sequence[float]] | None,
+    each: Sequence[Sequence[float]],
     in_memory: dict[str, Any] | None,
 ) -> dict[str, float]:
     """The bounds of a run, and of its tokens one by one: ms, ms of stalls, bytes missed.
@@ -115,7 +126,7 @@ def _bound(
     """
     speed = max(1e9 * counted["drive_gb_per_s"], counted["read_bandwidth"] or 0.0)
     compute = counted["compute_ms_per_token"]
-    computing = [ms - stall for ms, stall, _ in each or ()]
+    computing = [ms - stall for ms, stall, _ in each]
     if in_memory is not None and in_memory["ms_per_token"] < compute:
         compute, computing = in_memory["ms_per_token"], in_memory["each_ms"]
     reading = 1e3 * counted["missed_bytes_per_token"] / speed

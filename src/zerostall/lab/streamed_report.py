@@ -101,7 +101,7 @@ def shown_limit(record: dict[str, Any], part: str) -> list[str]:
 
 
 def _computing(record: dict[str, Any]) -> str:
-    if any("in_memory" in run for run in record["runs"]):
+    if "in_memory" in record:
         return "with all experts in memory, or time less stalls if that is less"
     return "time less stalls: all experts find no room here"
 
