@@ -68,6 +68,8 @@ class Engine {
   std::vector<Run> runs(std::span<const int32_t> sequences) const;
   void check(std::span<const int32_t> tokens, std::span<const int32_t> sequences,
              std::span<const int32_t> rows, std::span<const int32_t> hidden) const;
+  // Gives what steps write its pages now: in the first step threads would wait for them.
+  void fill_memory();
   bool execute(Step& step);
   std::optional<Error> take_lost();
   uint64_t identity();
@@ -80,9 +82,6 @@ class Engine {
   std::unique_ptr<experts::States> states_;            // nullptr: not recorded
   std::unique_ptr<kv::KvCache> kv_;
   std::optional<uint64_t> identity_;  // once it was asked for
-  // Gives what steps write their pages now: in the first step threads would wait for them.
-  void fill_memory();
-
   AlignedBuffer activations_, scratch_, logits_;
   std::vector<float*> buffers_;
   std::vector<uint8_t*> private_;

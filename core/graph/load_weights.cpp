@@ -170,9 +170,10 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::Read
   for (const auto& entry : declared_) {
     if (entry->source) io::release({entry->tensor->data, entry->tensor->bytes});
   }
-  // Rows that are looked up in the file: each of which a drive would take 0.2 to 0.6 ms to bring.
-  // Experts that are streamed need the memory more.
-  for (const std::string& name : streaming_ ? std::set<std::string>() : used_raw_) {
+  // Experts that are streamed need the memory more. Elsewhere rows that are looked up in the file
+  // come now: a drive takes 0.2 to 0.6 ms for each.
+  if (streaming_) return;
+  for (const std::string& name : used_raw_) {
     const gguf::TensorInfo* tensor = file_->find(name);
     io::prefetch({tensor->data, tensor->bytes});
   }
