@@ -101,13 +101,24 @@ def lower(folder: Path, limit: int, answers: Iterator[str]) -> Iterator[str]:
         yield next(answers)
 
 
+def write(folder: Path, shape: Shape) -> Path:
+    """A model that is larger than the cgroup."""
+    path = folder / "model.gguf"
+    write_model(path, "model", shape)
+    assert path.stat().st_size > 1.2 * LIMIT
+    return path
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 240 MB of experts."""
-    path = tmp_path_factory.mktemp("large") / "large.gguf"
-    write_model(path, "large", LARGE)
-    assert path.stat().st_size > 1.2 * LIMIT
-    return path
+    return write(tmp_path_factory.mktemp("large"), LARGE)
+
+
+@pytest.fixture(scope="module")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 270 MB of experts."""
+    return write(tmp_path_factory.mktemp("huge"), HUGE)
 
 
 def start(path: Path, *arguments: str, script: str = CHILD) -> subprocess.Popen[str]:
@@ -136,15 +147,6 @@ def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
     assert got["tokens"] == json.loads(expected)["tokens"]
     assert json.loads(expected)["misses"] is None
     assert got["misses"] > 0
-
-
-@pytest.fixture(scope="module")
-def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """About 270 MB of experts."""
-    path = tmp_path_factory.mktemp("huge") / "huge.gguf"
-    write_model(path, "huge", HUGE)
-    assert path.stat().st_size > 1.2 * LIMIT
-    return path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
