@@ -40,8 +40,10 @@ void append_folders(const fs::path& top, const std::string& group, std::vector<f
 std::optional<double> quota_of(const fs::path& folder) {
   int64_t quota = 0, period = 0;
   if (const auto text = read_text(folder / "cpu.max")) {
-    std::istringstream fields(*text);
-    if (!(fields >> quota >> period)) return std::nullopt;  // "max 100000"
+    // "50000 100000"; "max 100000" is no limit
+    quota = leading_number(*text).value_or(-1);
+    period = leading_number(std::string_view(*text).substr(std::min(text->size(), text->find(' '))))
+                 .value_or(0);
   } else {
     quota = read_number(folder / "cpu.cfs_quota_us").value_or(-1);
     period = read_number(folder / "cpu.cfs_period_us").value_or(0);

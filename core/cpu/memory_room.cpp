@@ -20,8 +20,7 @@ std::optional<int64_t> field(const fs::path& path, const std::string& name) {
   if (!text) return std::nullopt;
   std::istringstream words(*text);
   for (std::string word; words >> word;) {
-    int64_t value = 0;
-    if (word == name && words >> value) return value;
+    if (word == name && words >> word) return leading_number(word);
   }
   return std::nullopt;
 }

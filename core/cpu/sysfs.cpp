@@ -30,6 +30,11 @@ std::optional<std::string> read_text(const std::filesystem::path& path) {
   return text;
 }
 
+std::optional<int64_t> leading_number(std::string_view text) {
+  text.remove_prefix(std::min(text.size(), text.find_first_not_of(" \t")));
+  return number(text.substr(0, text.find_first_of(" \t\r\n")));
+}
+
 std::optional<int64_t> read_number(const std::filesystem::path& path) {
   const auto text = read_text(path);
   return text ? number(*text) : std::nullopt;

@@ -84,9 +84,8 @@ size_t node_memory(const fs::path& folder) {
   for (std::string line; std::getline(lines, line);) {
     const size_t at = line.find("MemTotal:");
     if (at == std::string::npos) continue;
-    size_t kib = 0;
-    std::istringstream(line.substr(at + 9)) >> kib;
-    return kib << 10;
+    const auto kib = leading_number(std::string_view(line).substr(at + 9));
+    return static_cast<size_t>(kib.value_or(0)) << 10;
   }
   return 0;
 }
