@@ -14,6 +14,7 @@ import pytest
 from tests.serve.process import LONG, serving
 from tests.serve.scripted import ScriptedLLM, inside
 from tests.tasks import HANG_S
+from zerostall.serve.run import Run
 
 BODY = {"messages": [{"role": "user", "content": "x"}]}
 WAITING = 20
@@ -80,6 +81,56 @@ def test_what_waits_when_the_server_stops_is_told_so():
         assert first.status_code == 200  # it was told to stop and has said all
         assert [answer.status_code for answer in others] == [503, 503]
         assert "before its turn" in others[0].json()["error"]["message"]
+
+    asyncio.run(main())
+
+
+class Stuck(ScriptedLLM):
+    """Says one piece, and another once it is cancelled."""
+
+    def _stream(self, prompt, session, priority):
+        chunks = super()._stream(prompt, session, priority)
+        yield next(chunks)
+        while not (session.cancelled.is_set() or self.released.is_set()):
+            time.sleep(0.001)
+        yield from chunks
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_client_that_goes_away_just_as_a_token_comes_is_heeded(turns, monkeypatch):
+    """The token comes so many turns of the event loop after the news."""
+    take = Run._take
+
+    async def main():
+        llm, left = Stuck("a", "b"), asyncio.Event()
+        messages = [{"type": "http.request", "body": json.dumps(BODY).encode()}]
+
+        async def receive():
+            if not messages:
+                await left.wait()
+                return {"type": "http.disconnect"}
+            return messages.pop()
+
+        async def send(message):
+            assert message.get("status", 499) == 499
+
+        def late(run, item, turns=turns):
+            left.set()
+            if turns:
+                asyncio.get_running_loop().call_soon(late, run, item, turns - 1)
+            else:
+                take(run, item)
+
+        monkeypatch.setattr(Run, "_take", late)
+        async with inside(llm) as (client, service):
+            app = client._transport.app
+            scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
+            scope |= {"headers": [(b"content-type", b"application/json")], "query_string": b""}
+            asked = asyncio.ensure_future(app(scope, receive, send))
+            done, _ = await asyncio.wait([asked], timeout=HANG_S)
+            assert done and asked.exception() is None
+            assert llm.sessions[0].cancelled.is_set()
+            await until(lambda: not service.runs)
 
     asyncio.run(main())
 

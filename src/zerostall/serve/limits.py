@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import anyio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -126,9 +126,9 @@ class BodyLimit:
             return
         with self._buffered.holding(client_of(scope)) as take:
             try:
-                read = self._read(scope, receive, take)
-                message = await asyncio.wait_for(read, self._most_s)
-            except asyncio.TimeoutError:
+                with anyio.fail_after(self._most_s):
+                    message = await self._read(scope, receive, take)
+            except TimeoutError:
                 await self._too_late().response()(scope, receive, send)
                 return
             except ApiError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import logging
 import threading
@@ -12,6 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING
+
+import anyio
 
 from zerostall.engine.completion import Chunk, PromptProgress
 from zerostall.engine.generation import token_logprob
@@ -90,8 +91,7 @@ class Run:
         Raises:
             ApiError: it gave way to another client in the queue, took too long, or failed.
         """
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), min(most_s, self._left_s()))
+        await self._change(most_s)
         if self._left_s() <= 0 and not self._changed.is_set():
             raise self._late()
         if not self._items:
@@ -109,13 +109,19 @@ class Run:
             if self._done:
                 break
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), min(silence_s, self._left_s()))
-            except asyncio.TimeoutError:
+            await self._change(silence_s)
+            if not self._changed.is_set():
                 if self._left_s() <= 0:
-                    raise self._late() from None
+                    raise self._late()
                 yield None
         self._raise()
+
+    async def _change(self, most_s: float) -> None:
+        """Wait for news, at most so long and not beyond the request's time."""
+        # Not asyncio.wait_for: up to Python 3.11 that goes on, when it is cancelled just as what it
+        # waits for has come, as if nobody had.
+        with anyio.move_on_after(min(most_s, self._left_s())):
+            await self._changed.wait()
 
     def _late(self) -> ApiError:
         """The error of a request that takes too long, which ends with it."""
