@@ -6,6 +6,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "base/error.h"
 #include "bind/bind.h"
 #include "bind/engine.h"
@@ -19,6 +22,8 @@ using namespace nb::literals;
 
 namespace zs::bind {
 namespace {
+
+constexpr double kLongest = 3600;  // seconds
 
 using graph::Engine;
 
@@ -219,9 +224,16 @@ void graph(nb::module_& m) {
            "of each record of a converted file. Raises ModelFormatError, UnsupportedModelError,\n"
            "OutOfBudgetError or InvalidRequestError.")
       .def(
-          "settle", [](BoundEngine& self) { locked(self, [](Engine& e) { e.settle(); }); },
-          "Finish arranging the weights' memory, which steps otherwise do little by little after\n"
-          "a load; measure speed after it.")
+          "settle",
+          [](BoundEngine& self, double seconds) {
+            const auto most = std::chrono::duration<double>(std::clamp(seconds, 0.0, kLongest));
+            return locked(self, [&](Engine& e) {
+              return e.settle(std::chrono::duration_cast<std::chrono::nanoseconds>(most));
+            });
+          },
+          nb::arg("seconds") = kLongest,
+          "Arrange the weights' memory, which steps otherwise do little by little after a load,\n"
+          "for about so long. Returns whether it is done; measure speed after that.")
       .def(
           "stream_stats",
           [](BoundEngine& self) {

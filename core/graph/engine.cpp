@@ -247,9 +247,10 @@ int Engine::load_state(const std::string& path) {
   return kv::load_state(path, *kv_, identity(), program_.token_limit());
 }
 
-void Engine::settle() {
+bool Engine::settle(std::chrono::nanoseconds most) {
   Backing& backing = program_.weights().backing();
-  if (backing.split()) pool_.run([&](int) { backing.join(std::chrono::hours(1)); });
+  if (backing.split() && most > most.zero()) pool_.run([&](int) { backing.join(most); });
+  return !backing.split();
 }
 
 bool Engine::execute(Step& step) {

@@ -1,6 +1,7 @@
 // Compiles a tape and runs it: owns weights, buffers, cache and threads.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <limits>
 #include <map>
@@ -47,8 +48,9 @@ class Engine {
   const float* hidden(int32_t row) const;
 
   // Finishes what steps otherwise do little by little: joining the small pages that some weights
-  // were loaded into, because that was quicker, to huge ones.
-  void settle();
+  // were loaded into, because that was quicker, to huge ones. Takes about `most` or less; returns
+  // whether nothing is left.
+  bool settle(std::chrono::nanoseconds most);
 
   const Program& program() const { return program_; }
   int threads() const { return pool_.size(); }

@@ -111,7 +111,10 @@ void run_products(Worker& worker, std::span<const Product> products) {
     }
     return;
   }
-  worker.take(panels, least_part(*products[0].weight, tokens), [&](size_t begin, size_t end) {
+  // A router has few panels: each thread gets some.
+  const size_t each = (panels + worker.threads - 1) / worker.threads;
+  const size_t least = std::min(least_part(*products[0].weight, tokens), std::max<size_t>(each, 1));
+  worker.take(panels, least, [&](size_t begin, size_t end) {
     size_t base = 0;
     for (const Product& p : products) {
       const size_t n = p.weight->panels();

@@ -125,8 +125,8 @@ struct Int8Pages {
 
   // total[q][c] = sum over steps of 4 codes * x[q]. With AVX-512 and one query this reads memory
   // in order, so that the processor reads ahead by itself; prefetching in software made attention
-  // over pages in memory 1.4 to 2 times slower (Zen 4). `ahead`: what is read after the codes,
-  // fetched as far as they are read; nullptr: left to the processor.
+  // over pages in memory 1.4 to 2 times slower (Zen 4; on cores with AMX it is faster). `ahead`:
+  // what is read after the codes, fetched as far as they are read; nullptr: left to the processor.
   template <int Q, int C, class X>
   ZS_INLINE static void product(const uint8_t* codes, size_t step_bytes, int begin, int end,
                                 const X* x, const uint8_t* ahead, I (&total)[Q][C]) {

@@ -27,7 +27,7 @@ struct FloatKernel {
     constexpr size_t kPanelBlock = kPanelRows * sizeof(typename C::Block);
     const uint8_t* packed = span.panel + span.begin * kPanelBlock;
     for (size_t k = 0; k < span.columns; ++k, packed += kPanelBlock) {
-      if constexpr (V::kPrefetchParts) prefetch_part<1, kPanelBlock>(packed + kPartAhead, 0);
+      fetch_ahead<V, T, 1, kPanelBlock>(packed, 0);
       const F w = C::template values<V>(packed);
       unroll<T>([&](auto t)
                     ZS_INLINE_LAMBDA { acc[t] = V::fma(w, V::set1(a.f[at[t] + k]), acc[t]); });

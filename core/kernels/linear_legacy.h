@@ -80,7 +80,7 @@ struct LegacyKernel {
   ZS_INLINE static void direct(const Span& span, const Activations& a, const size_t* at, F* acc) {
     for (size_t b = 0; b < span.columns / kBlock; ++b) {
       const ConstPanelBlock packed = block_of(span, b);
-      if constexpr (V::kPrefetchParts) prefetch_part<1, kPanelBytes>(packed.body + kPartAhead, 0);
+      fetch_ahead<V, T, 1, kPanelBytes>(packed.body, 0);
       I total[T], part[T];
       start<T>(a, at, b, total);
       C::template values<V, 0>(packed, [&](auto, auto step, I w) ZS_INLINE_LAMBDA {

@@ -46,6 +46,19 @@ struct Span {
 
 // How far ahead of a block its prefetch_part is; on Zen 3 it matters little (docs/adr/0003).
 inline constexpr size_t kPartAhead = 1536;
+// For up to so many tokens also kFarAhead; with more, computing leaves no time for two fetches.
+inline constexpr int kFarTokens = 3;
+
+// Fetches a part (prefetch_part) of the bytes ahead of those that T tokens are multiplied with.
+template <class V, int T, size_t Parts, size_t Bytes>
+ZS_INLINE void fetch_ahead(const uint8_t* packed, size_t part) {
+  if constexpr (V::kPrefetchParts) {
+    prefetch_part<Parts, Bytes>(packed + kPartAhead, part);
+    if constexpr (V::kFarAhead > 0 && T <= kFarTokens) {
+      prefetch_part<Parts, Bytes, 2>(packed + V::kFarAhead, part);
+    }
+  }
+}
 
 inline constexpr size_t kTileRows = 16;  // tokens of a tile register (linear_tiles.h)
 

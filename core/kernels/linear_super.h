@@ -170,9 +170,7 @@ struct SuperKernel {
     C::template scales<V>(packed, scales);
     unroll<T>([&](auto t) ZS_INLINE_LAMBDA { total[t] = V::izero(); });
     unroll<C::kUnits>([&](auto unit) ZS_INLINE_LAMBDA {
-      if constexpr (V::kPrefetchParts) {
-        prefetch_part<C::kUnits, kPanelBytes>(packed.body + kPartAhead, unit.value);
-      }
+      fetch_ahead<V, T, C::kUnits, kPanelBytes>(packed.body, unit.value);
       I part[C::kUnitGroups][T];
       C::template values<V, unit.value>(
           packed, [&](auto slot, auto step, I bytes) ZS_INLINE_LAMBDA {

@@ -9,6 +9,8 @@
 //   static constexpr bool kSignedBytes = ...;  // see kSigned below
 //   static constexpr bool kPrefetchPages = ...;  // attention gains from prefetching (measured)
 //   static constexpr bool kPrefetchParts = ...;  // few tokens gain from prefetch_part (measured)
+//   static constexpr size_t kFarAhead = ...;  // then also into the second level, so many bytes
+//                                             // ahead; 0: no gain (measured)
 //   using F = ...;   // 16 floats  (float[16], 2 x __m256, __m512)
 //   using I = ...;   // 16 int32; also 64 bytes, four per lane, the lowest first in memory
 //
@@ -80,17 +82,21 @@ ZS_INLINE void prefetch(const uint8_t* from, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, kRead, kSecondLevel);
 }
 
-// Part `part` of `Parts` of the lines of `Bytes` into the first-level cache, by instructions that
-// stay between the work around them: of __builtin_prefetch GCC 12 gathers many in one place, where
-// they wait for each other and the work for them.
-template <size_t Parts, size_t Bytes>
+// Part `part` of `Parts` of the lines of `Bytes` into the cache of a level, 1 or 2, by instructions
+// that stay between the work around them: of __builtin_prefetch GCC 12 gathers many in one place,
+// where they wait for each other and the work for them.
+template <size_t Parts, size_t Bytes, int Level = 1>
 ZS_INLINE void prefetch_part(const uint8_t* from, size_t part) {
   constexpr size_t kLines = (Bytes + 63) / 64;
   for (size_t line = part * kLines / Parts; line < (part + 1) * kLines / Parts; ++line) {
 #ifdef __x86_64__
-    asm volatile("prefetcht0 %0" : : "m"(from[64 * line]));
+    if constexpr (Level == 1) {
+      asm volatile("prefetcht0 %0" : : "m"(from[64 * line]));
+    } else {
+      asm volatile("prefetcht1 %0" : : "m"(from[64 * line]));
+    }
 #else
-    __builtin_prefetch(from + 64 * line, 0, 3);
+    __builtin_prefetch(from + 64 * line, 0, Level == 1 ? 3 : 2);
 #endif
   }
 }

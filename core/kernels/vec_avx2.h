@@ -19,6 +19,7 @@ struct Avx2Vec {
   static constexpr bool kSignedBytes = true;
   static constexpr bool kPrefetchPages = true;
   static constexpr bool kPrefetchParts = true;
+  static constexpr size_t kFarAhead = 0;
   static constexpr bool kPairs = true;
 
   struct F {

@@ -18,6 +18,7 @@ struct Avx512Vec {
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
   static constexpr bool kPrefetchParts = false;
+  static constexpr size_t kFarAhead = 0;
   static constexpr bool kPairs = false;
 
   using F = __m512;

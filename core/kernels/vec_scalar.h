@@ -27,6 +27,7 @@ struct ScalarVec {
   static constexpr bool kSignedBytes = false;
   static constexpr bool kPrefetchPages = false;
   static constexpr bool kPrefetchParts = false;
+  static constexpr size_t kFarAhead = 0;
   static constexpr bool kPairs = false;
 
   struct F {

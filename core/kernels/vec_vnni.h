@@ -15,8 +15,9 @@ struct VnniVec : Avx2Vec {
   static constexpr size_t kDirectLimit = 4;
   static constexpr int kTilePanels = 1, kTileTokens = 3;  // two sums a token, in 16 registers
   static constexpr bool kSignedBytes = false;
-  static constexpr bool kPrefetchPages = false;
-  static constexpr bool kPrefetchParts = false;
+  static constexpr bool kPrefetchPages = true;
+  static constexpr bool kPrefetchParts = true;
+  static constexpr size_t kFarAhead = 3584;
   static constexpr bool kPairs = false;
 
   ZS_INLINE static I signed_bytes(I a) {

@@ -241,10 +241,10 @@ class Engine:
         OutOfBudgetError or InvalidRequestError.
         """
 
-    def settle(self) -> None:
+    def settle(self, seconds: float = 3600.0) -> bool:
         """
-        Finish arranging the weights' memory, which steps otherwise do little by little after
-        a load; measure speed after it.
+        Arrange the weights' memory, which steps otherwise do little by little after a load,
+        for about so long. Returns whether it is done; measure speed after that.
         """
 
     def stream_stats(self) -> dict[str, int]:

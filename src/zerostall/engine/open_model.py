@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zerostall.engine.loader import Loaded
 from zerostall.engine.meter import StreamMeter
+from zerostall.engine.settling import settle_while_idle
 from zerostall.errors import ClosedError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class OpenModel:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded: Loaded | None = loaded
+        settle_while_idle(loaded.scheduler)
 
     def __exit__(self, *_: object) -> None:
         self.close()
