@@ -22,6 +22,9 @@ LLAMA_CPP_PYTHON ?= 0.3.36
 LLAMA_CPP_PACKAGE := build/peers/llama_cpp_python-$(LLAMA_CPP_PYTHON)
 LLAMA_CPP ?= $(abspath $(LLAMA_CPP_PACKAGE)/vendor/llama.cpp)
 LLAMA_CPP_BIN ?= $(abspath build/peers/llama.cpp/bin)
+# More flags for its build: where its AMX kernels crash, -DGGML_NATIVE=OFF -DGGML_AVX512=ON
+# -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON.
+LLAMA_CMAKE ?=
 LLAMA_TARGETS := llama-bench llama-completion llama-perplexity llama-quantize llama-tokenize
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ours = $(filter file,$(origin $(1)))
@@ -129,6 +132,7 @@ build/peers/.built: | $(VENV)/.build $(if $(call ours,LLAMA_CPP),$(LLAMA_CPP_PAC
 	@echo "building llama.cpp (some minutes)"
 	@mkdir -p build/peers
 	@cmake -S $(LLAMA_CPP) -B build/peers/llama.cpp -G Ninja -DCMAKE_BUILD_TYPE=Release \
-	  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF >build/peers/configure.log
+	  -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF $(LLAMA_CMAKE) \
+	  >build/peers/configure.log
 	@cmake --build build/peers/llama.cpp --target $(LLAMA_TARGETS) >build/peers/build.log
 	@touch $@
