@@ -51,7 +51,7 @@ test-peers: ## compare with transformers and llama.cpp, live
 	@$(PY) -m pytest -m peers -W default tests/peers $(ARGS)
 
 soak: $(VENV)/.package $(VENV)/.test ## 2,000 requests from 16 clients, many odd ones: the server must not grow or fail
-	@$(PY) -m pytest -m slow -s tests/serve $(ARGS)
+	@$(PY) -m pytest -m slow -s -o faulthandler_timeout=0 tests/serve $(ARGS)
 
 bench: $(VENV)/.package ## measure speed against the machine's limits (ARGS="-m MODEL")
 	@$(BIN)/zerostall bench $(ARGS)

@@ -99,7 +99,8 @@ void ThreadPool::barrier() {
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(size_)) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
+    // notify_all() reads whether anybody waits, and must not do so before this store is seen.
+    phase_.store(phase + 1, std::memory_order_seq_cst);
     phase_.notify_all();
   } else {
     wait_change(phase_, phase);

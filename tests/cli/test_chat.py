@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.children import child
 from tests.cli.shell import PAUSING, run
 from tests.tasks import HANG_S
 from zerostall import SamplingParams
@@ -67,7 +68,7 @@ def test_with_ctx_shift_the_oldest_turns_give_way(llm, chat_model):
 
 def test_ctrl_c_stops_the_answer_and_not_the_conversation(llm, chat_model):
     endless = ("--temp", "0", "-t", "1")
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", PAUSING, "chat", "-m", chat_model, *endless],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

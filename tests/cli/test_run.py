@@ -11,6 +11,7 @@ from dataclasses import fields
 
 import pytest
 
+from tests.children import child
 from tests.cli.shell import COMMAND, PAUSING, run, run_json
 from tests.tasks import HANG_S
 from zerostall import LLM, SamplingParams
@@ -132,7 +133,7 @@ def test_a_chat_model_is_asked_unless_raw(llm, chat_model, reference):
 
 
 def test_ctrl_c_keeps_what_was_written_and_exits_130():
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", PAUSING, "run", "x", *ENDLESS],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.children import child
 from tests.experts.streamed import Model, reads_at_load, step
 from tests.tasks import HANG_S
 from zerostall.errors import StorageError
@@ -17,6 +18,7 @@ from zerostall.errors import StorageError
 CHILD = """
 import sys, time
 import numpy as np
+from tests.children import child
 from tests.experts.streamed import Model, logits, step
 path, io = sys.argv[1:3]
 threads, stalled, before, stall_ms = map(int, sys.argv[3:])
@@ -59,22 +61,22 @@ def test_ctrl_c_ends_the_wait_for_a_stalled_drive(nano: Model, io: str, threads:
     # The first drive comes back too late for anybody, the second before long.
     for stall_s in (10 * HANG_S, 1):
         numbers = map(str, (threads, stalled, before, 1000 * stall_s))
-        with subprocess.Popen(
+        with child(
             [sys.executable, "-c", CHILD, str(nano.path), io, *numbers],
             stdout=subprocess.PIPE,
             text=True,
-        ) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "waiting\n"
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "waiting\n"
             time.sleep(0.3)  # by then it most likely waits; before, nothing is to be undone
-            child.send_signal(signal.SIGINT)
-            undone = child.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            undone = process.stdout.readline()
             if stall_s > HANG_S:
-                child.kill()
+                process.kill()
                 assert undone == "True\n"
             else:
-                assert child.stdout.readline() == "True\n"
-                assert child.wait(HANG_S) == 0
+                assert process.stdout.readline() == "True\n"
+                assert process.wait(HANG_S) == 0
 
 
 def test_others_run_on_while_closing_waits_for_the_drive(nano: Model) -> None:

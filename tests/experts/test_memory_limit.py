@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import child
 from tests.tasks import HANG_S
 from zerostall.lab.memory_cgroup import MemoryCgroup
 from zerostall.lab.shapes import Shape
@@ -121,8 +122,10 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("huge"), HUGE)
 
 
-def start(path: Path, *arguments: str, script: str = CHILD) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(
+    path: Path, *arguments: str, script: str = CHILD
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    return child(
         [sys.executable, "-c", script, str(path), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -135,10 +138,10 @@ def test_experts_larger_than_the_cgroup_run_within_it(large: Path) -> None:
     with start(large, str(4 << 30)) as free:
         expected, _ = free.communicate("\n", timeout=HANG_S)
     with limited(LIMIT) as (folder, peak):
-        with start(large) as child:
-            (folder / "cgroup.procs").write_text(str(child.pid))
-            output, _ = child.communicate("\n", timeout=HANG_S)
-        assert child.returncode == 0, "killed" if child.returncode == -9 else "failed"
+        with start(large) as process:
+            (folder / "cgroup.procs").write_text(str(process.pid))
+            output, _ = process.communicate("\n", timeout=HANG_S)
+        assert process.returncode == 0, "killed" if process.returncode == -9 else "failed"
         used = int(peak.read_text()) if peak.exists() else None
         kills = MemoryCgroup(folder, (folder / "memory.events").exists()).oom_kills()
     assert kills == 0
@@ -158,16 +161,16 @@ def test_a_limit_that_is_lowered_while_it_decodes_kills_nothing_and_changes_no_b
         # Version 2 kills as the limit is written, unless what is in use is below it.
         pytest.skip("no cgroups of version 1")
     path = request.getfixturevalue(model)
-    with limited(LIMIT) as (folder, _), start(path, script=SERVER) as child:
-        assert child.stdin and child.stdout
-        (folder / "cgroup.procs").write_text(str(child.pid))
-        child.stdin.write("\n")
-        child.stdin.flush()
-        expected = child.stdout.readline()
+    with limited(LIMIT) as (folder, _), start(path, script=SERVER) as process:
+        assert process.stdin and process.stdout
+        (folder / "cgroup.procs").write_text(str(process.pid))
+        process.stdin.write("\n")
+        process.stdin.flush()
+        expected = process.stdout.readline()
         assert len(json.loads(expected)) == 8
-        answers = set(lower(folder, LOWERED, iter(child.stdout.readline, "")))
-        output, _ = child.communicate("\n", timeout=HANG_S)
-        assert child.returncode == 0, "killed" if child.returncode == -9 else "failed"
+        answers = set(lower(folder, LOWERED, iter(process.stdout.readline, "")))
+        output, _ = process.communicate("\n", timeout=HANG_S)
+        assert process.returncode == 0, "killed" if process.returncode == -9 else "failed"
         *others, given = output.splitlines(keepends=True)
         assert answers | set(others) == {expected}
         # The rest of the difference was free: of the budget's reserve, and of scratch for prompts

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.children import child
 from tests.lab.fake_cgroup import PEAK, FakeCgroups
 from tests.tasks import HANG_S
 from zerostall.errors import StorageError
@@ -79,10 +80,10 @@ def test_the_page_cache_counts_and_is_given_up_first(permitted, tmp_path):
 
 def test_what_still_runs_inside_ends_with_the_cgroup(permitted):
     with lab.memory_cgroup(64 * MIB) as group:
-        child = subprocess.Popen(group.enter(["sleep", "infinity"]))
-        while str(child.pid) not in (group.folder / "cgroup.procs").read_text().split():
+        sleeper = subprocess.Popen(group.enter(["sleep", "infinity"]))
+        while str(sleeper.pid) not in (group.folder / "cgroup.procs").read_text().split():
             time.sleep(0.001)
-    assert child.wait(HANG_S) == -signal.SIGKILL
+    assert sleeper.wait(HANG_S) == -signal.SIGKILL
     assert not group.folder.exists()
 
 
@@ -91,11 +92,11 @@ def test_a_process_that_is_told_to_end_leaves_no_cgroup(permitted):
         "import time; from zerostall.lab.memory_cgroup import memory_cgroup\n"
         "with memory_cgroup(64 << 20) as group: print(group.folder, flush=True); time.sleep(10**6)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
-        folder = child.stdout.readline().strip()
+    with child([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        folder = process.stdout.readline().strip()
         assert os.path.isdir(folder)
-        child.terminate()
-        assert child.wait(HANG_S) == 128 + signal.SIGTERM
+        process.terminate()
+        assert process.wait(HANG_S) == 128 + signal.SIGTERM
     assert not os.path.exists(folder)
 
 

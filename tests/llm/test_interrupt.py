@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.children import child
 from tests.tasks import HANG_S, eventually
 from zerostall import SamplingParams
 
@@ -41,16 +42,16 @@ WORK = {
 
 @pytest.mark.parametrize("work", WORK)
 def test_ctrl_c_stops_a_call_and_leaves_a_usable_object(work):
-    with subprocess.Popen(
+    with child(
         [sys.executable, "-c", CHILD.format(work=WORK[work])],
         stdout=subprocess.PIPE,
         text=True,
-    ) as child:
-        assert child.stdout.readline() == "working\n"
+    ) as process:
+        assert process.stdout.readline() == "working\n"
         time.sleep(0.3)
-        child.send_signal(signal.SIGINT)
-        assert child.stdout.readline() == "True\n"
-        assert child.wait(HANG_S) == 0
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "True\n"
+        assert process.wait(HANG_S) == 0
 
 
 class Watched:

@@ -76,4 +76,7 @@ def serving(log: Path, *args: str, **env: str) -> Iterator[Server]:
             yield server
         finally:
             process.terminate()
-            process.wait(timeout=HANG_S)
+            try:
+                process.wait(timeout=HANG_S)
+            finally:
+                process.kill()

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from tests.children import child
 from tests.cli.shell import run
 from tests.serve.process import LONG, serving
 from tests.tasks import HANG_S
@@ -84,14 +85,11 @@ serve("never", never(), Settings(port=0, grace_s=1e6), lambda address: print(add
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_while_it_loads_it_ends_without_waiting_for_the_grace_time(sign):
     command = [sys.executable, "-c", NEVER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            url = process.stdout.readline().strip()
-            assert httpx.get(f"{url}/health", timeout=HANG_S).status_code == 503
-            process.send_signal(sign)
-            assert process.wait(timeout=HANG_S) == 0
-        finally:
-            process.kill()
+    with child(command, stdout=subprocess.PIPE, text=True) as process:
+        url = process.stdout.readline().strip()
+        assert httpx.get(f"{url}/health", timeout=HANG_S).status_code == 503
+        process.send_signal(sign)
+        assert process.wait(timeout=HANG_S) == 0
 
 
 EARLY = """

@@ -11,13 +11,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zerostall.engine.after import after
 from zerostall.engine.batching import GAP_FACTOR, Ids, Pace, Part, arrays, compose
 from zerostall.engine.meter import Ledger
 from zerostall.engine.places import Places, common_tokens
@@ -81,6 +81,16 @@ class Scheduler:
         self.max_logits = engine.max_logits
 
     # --- any thread ---------------------------------------------------------------------------
+    def _sweep(self) -> None:
+        """Free released places unless a step does; whoever has the lock will look again."""
+        # Not acquire(blocking=False): a signal may strike between that and a `try`.
+        while self._released and not self._lock.locked():
+            with self._lock:
+                if self._running:
+                    return
+                self._drop_stopped()
+                self._free_released()
+
     @property
     def engine(self) -> Engine:
         """The engine, unless closed."""
@@ -93,29 +103,32 @@ class Scheduler:
         """Tasks that are not done."""
         return len(self._tasks) + len(self._new)
 
+    @after(_sweep)
     def submit(self, task: Task) -> None:
         """Run a task as soon as its turn comes.
 
         Raises:
             ClosedError: the engine was closed.
         """
-        with self._locked():
+        with self._lock:
             if self._closed:
                 raise ClosedError("this LLM was closed; make a new one")
             self._new.append(task)
         self.wake()
 
+    @after(_sweep)
     def wake(self) -> None:
         """Look again at what can run: a task came, or a consumer is no longer behind."""
-        with self._locked():
+        with self._lock:
             start = not self._running and not self._closed
         if start:
             threading.Thread(target=self._loop, name="zs-engine").start()
 
+    @after(_sweep)
     def stop(self, task: Task) -> None:
         """Let no further step begin for a task; a step under way for it alone ends at once."""
         task.stop()
-        with self._locked():
+        with self._lock:
             batch = self._batch
             if batch and self._engine is not None and all(part.task.stopped for part in batch):
                 self._engine.interrupt()
@@ -123,32 +136,13 @@ class Scheduler:
     def release(self, place: Place) -> None:
         """Free a place: now if the engine is idle, else before its next step.
 
-        Never waits, because a garbage collection may call it anywhere.
+        A garbage collection may call it anywhere, also where this thread has the lock.
         """
         place.released = True
         self._released.append(place)
         self._sweep()
 
-    def _sweep(self) -> None:
-        """Free released places unless a step does; whoever has the lock will look again."""
-        while self._released and self._lock.acquire(blocking=False):
-            try:
-                if self._running:
-                    return
-                self._drop_stopped()
-                self._free_released()
-            finally:
-                self._lock.release()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """With the lock; then look for what was released meanwhile."""
-        try:
-            with self._lock:
-                yield
-        finally:
-            self._sweep()
-
+    @after(_sweep)
     def save(self, place: Place, path: Path) -> None:
         """Write what a place holds to a file.
 
@@ -156,9 +150,10 @@ class Scheduler:
             InvalidRequestError: it holds nothing, also because its memory was taken.
             StorageError: the file cannot be written; there is none then.
         """
-        with self._locked():
+        with self._lock:
             self._places.save(self.engine, place, path)
 
+    @after(_sweep)
     def restore(self, path: Path) -> Place:
         """A place with what save() wrote; places that nobody computes in make room for it.
 
@@ -166,7 +161,7 @@ class Scheduler:
             StateFileError: the file is damaged, or of another model, version or kv_type.
             ContextLengthError, OutOfBudgetError, StorageError: it does not fit or cannot be read.
         """
-        with self._locked():
+        with self._lock:
             while True:
                 if not self._running:
                     self._drop_stopped()
@@ -189,20 +184,21 @@ class Scheduler:
         """Pages of the cache, counters of what was found there, and tasks `preempted`."""
         return {**self.engine.cache_stats(), "preempted": self.preempted}
 
+    @after(_sweep)
     def close(self) -> Profile:
         """Drop the engine once the step under way has ended; later calls raise ClosedError.
 
         Returns:
             How much each streamed expert was wanted; nothing if none were streamed.
         """
-        with self._locked():
+        with self._lock:
             self._closed = True
             running = self._running
             if running and self._engine is not None:
                 self._engine.interrupt()
         if running:
             self._ended.wait()
-        with self._locked():
+        with self._lock:
             for task in [*self._tasks, *self._new]:
                 task.fail(ClosedError("this LLM was closed; make a new one"))
             self._tasks.clear()
@@ -216,8 +212,9 @@ class Scheduler:
         return profile
 
     # --- the thread ---------------------------------------------------------------------------
+    @after(_sweep)
     def _loop(self) -> None:
-        with self._locked():
+        with self._lock:
             if self._running:
                 return  # another was started at the same moment, and sees all there is
             self._running = True
@@ -227,7 +224,7 @@ class Scheduler:
                 self._step()
         except BaseException as error:
             # Nobody may wait for ever.
-            with self._locked():
+            with self._lock:
                 for task in [*self._tasks, *self._new]:
                     task.fail(error)
                 self._tasks.clear()
@@ -238,9 +235,10 @@ class Scheduler:
             self._ended.set()
             raise
 
+    @after(_sweep)
     def _next(self) -> bool:
         """Choose the next step; without one the thread ends."""
-        with self._locked():
+        with self._lock:
             while self._new:
                 task = self._new.popleft()
                 self._count += 1
@@ -366,9 +364,10 @@ class Scheduler:
         for part in batch:
             part.task.alone = True
 
+    @after(_sweep)
     def _make_room(self, batch: list[Part], error: OutOfBudgetError) -> None:
         """Take the memory of one sequence: one that rests, or that of the least urgent task."""
-        with self._locked():  # nobody is to save what is just taken away
+        with self._lock:  # nobody is to save what is just taken away
             if not self._places.evict_resting(self.engine, self._busy()):
                 self._preempt(batch, error)
 

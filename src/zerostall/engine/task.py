@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -72,7 +71,7 @@ class Task(ABC):
         self.streamed: Mapping[str, int] = {}  # its share of what streaming experts took
         self._ahead = ahead
         self._clock = 0.0
-        self._stopped = threading.Event()
+        self._stopped = False  # no Event: a signal that strikes in its set() keeps its lock
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     # --- the scheduler's thread ---------------------------------------------------------------
@@ -131,15 +130,15 @@ class Task(ABC):
     @property
     def stopped(self) -> bool:
         """Whether nobody wants it any more."""
-        return self._stopped.is_set()
+        return self._stopped
 
     def stop(self) -> None:
         """Let no further step begin for it."""
-        self._stopped.set()
+        self._stopped = True
 
     def fail(self, error: BaseException) -> None:
         """End it with an error, which the consumer meets after the events before."""
-        self._stopped.set()
+        self._stopped = True
         self._events.put(_Failure(error))
 
     # --- the consumer -------------------------------------------------------------------------
