@@ -13,9 +13,9 @@ namespace zs::graph {
 namespace {
 
 // A drive is busier with several requests for one expert, and what was read ahead in vain is given
-// up sooner. Experts of 2.8 MB one at a time came at 1.59 GB/s in requests of 1 MiB, at 1.68 of 256
-// KiB and at 1.63 of 128 KiB; four at a time at 1.66 to 1.70 (virtual NVMe, io_uring).
-constexpr size_t kRequestsPerExpert = 8;
+// up sooner (io/uring_reader.cpp has bandwidths). 8 bring no more than 4, and a token of an 18.5 GB
+// model in 8 GB computed for 84 ms with them, for 81 with 4: each ends with an interrupt.
+constexpr size_t kRequestsPerExpert = 4;
 
 using Clock = std::chrono::steady_clock;
 

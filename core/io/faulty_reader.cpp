@@ -36,6 +36,7 @@ int FaultyReader::error_of(const Read& read) const {
 }
 
 void FaultyReader::submit(std::span<const Read> reads) {
+  std::vector<Read> passed;
   for (Read read : reads) {
     const uint64_t number = submitted_++;
     const bool stalls = has(faults_.stalled_reads, number);
@@ -45,9 +46,10 @@ void FaultyReader::submit(std::span<const Read> reads) {
       continue;
     }
     read.tag = static_cast<uint32_t>(number);
-    ++inside_;
-    reader_->submit({&read, 1});
+    passed.push_back(read);
   }
+  inside_ += passed.size();
+  if (!passed.empty()) reader_->submit(passed);
 }
 
 void FaultyReader::arrive(std::chrono::microseconds timeout) {

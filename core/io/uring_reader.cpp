@@ -1,4 +1,9 @@
 // Slots are what the kernel may hold at once; a completion's data is its slot.
+//
+// The kernel joins requests of one call that continue each other, which undoes what they were split
+// for; so each has a call of its own (1 us). Records of 2.5 MiB, one at a time and two, in GB/s: as
+// one request or as 8 joined ones 1.9 and 2.0, in 2 of their own 2.13 and 2.23, in 4 2.35 and 2.42,
+// in 8 2.36 and 2.41, in 12 2.33 and 2.38 (virtio drive, Linux 6.18, taking turns).
 #include "io/uring_reader.h"
 
 #include <cassert>
@@ -63,16 +68,30 @@ void UringReader::push(uint32_t slot) {
 }
 
 int UringReader::start() {
+  const Read* before = nullptr;  // pushed and not submitted
   while (!free_.empty() && !waiting_.empty()) {
     const uint32_t slot = free_.back();
     free_.pop_back();
     slots_[slot] = Progress(waiting_.pop());
+    const Read& read = slots_[slot].read();
+    if (before && before->file == read.file && before->offset + before->bytes == read.offset) {
+      const int error = submit_pushed();
+      if (error != 0) {
+        push(slot);
+        return passes(error) ? 0 : error;
+      }
+    }
     push(slot);
+    before = &read;
   }
+  const int error = submit_pushed();
+  return passes(error) ? 0 : error;  // the next call submits again
+}
+
+int UringReader::submit_pushed() {
   while (ring_->pending()) {
     const int error = ring_->submit();
-    if (error == 0 || error == EINTR) continue;
-    return passes(error) ? 0 : error;  // the next call submits again
+    if (error != 0 && error != EINTR) return error;
   }
   return 0;
 }

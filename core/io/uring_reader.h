@@ -40,6 +40,7 @@ class UringReader final : public Reader {
   void push(uint32_t slot);
   // Gives waiting reads to the kernel as far as the depth allows. An errno or 0.
   int start();
+  int submit_pushed();
   size_t take(std::span<ReadResult> results);
 
   std::unique_ptr<Uring> ring_;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 
@@ -184,3 +185,14 @@ class TestTheRingFails:
             with pytest.raises(StorageError, match="io_uring_enter failed"):
                 queue.collect(1000)
         check(files, [(0, 0, MIB)], collect(queue, 1))
+
+    def test_requests_that_continue_each_other_have_calls_of_their_own(self, files):
+        # All calls fail but the first, which starts one request of four.
+        faults = {"failing_enters": range(1, 100), "enter_error": errno.ENXIO}
+        queue = ReadQueue(files, kind="uring", request_bytes=MIB // 4, faults=faults)
+        queue.read(0, 0, 0, MIB)
+        for _ in range(10):
+            with contextlib.suppress(StorageError):
+                queue.collect(10)
+            time.sleep(0.005)
+        assert queue.counters["bytes_read"] == MIB // 4
