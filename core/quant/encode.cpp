@@ -9,6 +9,7 @@
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
 #include "quant/q4_0.h"
+#include "quant/q8_0.h"
 
 namespace zs::quant {
 namespace {
@@ -205,6 +206,21 @@ void encode_q3_k(const float* x, Q3_K::Block& block) {
   }
 }
 
+// Ties away from zero; has the bits of the gguf package.
+void encode_q8_0(const float* x, Q8_0::Block& block) {
+  constexpr float kMost = 127;
+  float most = 0;
+  for (int i = 0; i < Q8_0::kBlockValues; ++i) most = std::max(most, std::abs(x[i]));
+  const float d = most / kMost;
+  // Of values so small that this is infinite, float16 knows no scale but 0.
+  const float inverse = d > 0 ? 1 / d : 0;
+  block.d = scale_half(d);
+  for (int i = 0; i < Q8_0::kBlockValues; ++i) {
+    const float q = std::isfinite(inverse) ? std::round(x[i] * inverse) : 0;
+    block.qs[i] = static_cast<int8_t>(std::clamp(q, -kMost, kMost));
+  }
+}
+
 template <class Codec, void (*kEncode)(const float*, typename Codec::Block&)>
 void encode_blocks(const float* values, uint8_t* out, size_t blocks) {
   for (size_t b = 0; b < blocks; ++b) {
@@ -221,6 +237,7 @@ Encode encoder(Format format) {
     case Format::Q2_K: return encode_blocks<Q2_K, encode_q2_k>;
     case Format::Q3_K: return encode_blocks<Q3_K, encode_q3_k>;
     case Format::Q4_0: return encode_blocks<Q4_0, encode_q4_0>;
+    case Format::Q8_0: return encode_blocks<Q8_0, encode_q8_0>;
     default: return nullptr;
   }
 }

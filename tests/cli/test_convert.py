@@ -58,7 +58,7 @@ def test_convert_adds_low_copies_that_info_names_and_a_run_uses(tmp_path):
 def test_convert_says_why_there_are_no_such_copies(tmp_path):
     out = tmp_path / "nano.gguf"
     code, answer = run_json("convert", "nano", str(out), "--miss-copy", "Q9")
-    assert (code, "give one of Q4_0, Q2_K, Q3_K" in answer["error"]["message"]) == (2, True)
+    assert (code, "give one of Q4_0, Q8_0, Q2_K, Q3_K" in answer["error"]["message"]) == (2, True)
     assert run_json("convert", "nano", str(out))[0] == 0
     code, answer = run_json("convert", "nano", str(out), "--verify", "--miss-copy", "Q2_K")
     assert (code, "has no miss copies, not Q2_K" in answer["error"]["message"]) == (2, True)

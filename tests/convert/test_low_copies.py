@@ -161,8 +161,8 @@ def test_free_space_must_do_for_both_records(
 @pytest.mark.parametrize(
     ("model", "format", "match"),
     [
-        (NANO, "Q6_K", "give one of Q4_0, Q2_K, Q3_K"),
-        (NANO, "q2k", "give one of Q4_0, Q2_K, Q3_K"),
+        (NANO, "Q6_K", "give one of Q4_0, Q8_0, Q2_K, Q3_K"),
+        (NANO, "q2k", "give one of Q4_0, Q8_0, Q2_K, Q3_K"),
         (NANO, "Q4_0", r"takes 114688 bytes and the expert itself 114688 \(block 0\)"),
         (hub.resolve("nano-draft"), "Q2_K", "has no experts"),
         (FOLDER / "qwen3moe.gguf", "Q2_K", "rows of 72 values, which are no whole blocks of 256"),

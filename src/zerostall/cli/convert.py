@@ -29,7 +29,8 @@ def main(
         typer.Option(
             "--miss-copy",
             metavar="FORMAT",
-            help="A second record of each expert, in Q2_K, Q3_K or Q4_0, for --miss-precision low.",
+            help="A second record of each expert, in Q2_K, Q3_K, Q4_0 or Q8_0, for "
+            "--miss-precision low.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
