@@ -6,7 +6,7 @@ every run gives the same figures whatever the machine, its drive and what else i
 
     python bench/experiments/speculator.py [TOKENS] [--text FILE]
 
-prints the tables of docs/guides/streaming.md.
+prints the tables of docs/guides/streaming.md, with --trained the last of docs/guides/speculator.md.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from zerostall import _core, arch, convert, gguf, hub
+from zerostall import LLM, _core, arch, convert, gguf, hub
 from zerostall.engine.loader import load_tokenizer
-from zerostall.engine.streaming import with_reserve
+from zerostall.engine.speculator import TrainedGuess
+from zerostall.engine.streaming import Streaming, with_reserve
 from zerostall.lab.replay import Replayed, replay
+from zerostall.lab.speculator import train
+from zerostall.lab.states import STATE_BYTES, TEXTS, standard_library
 from zerostall.lab.trace import TracedLayer, TraceHeader, TraceWriter
 from zerostall.lab.trace_reader import read_trace
 
@@ -33,6 +36,8 @@ USED = 2  # experts of a layer that a token needs
 DRIVES = ((80, 3e9), (300, 1e9), (1000, 1e9))
 # What computing a layer takes: from a fraction of a read of any of these drives to several.
 LAYERS_US = (30, 200, 800)
+# Of the comparison with trained guesses.
+TRAINED_DRIVE, TRAINED_LAYER_US = (80, 4e8), 200
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def run(
     speculate: bool,
     threads: int = 1,
     drive_speed: float = 0.0,
+    trained: Sequence[TrainedGuess] = (),
 ) -> Run:
     """Decode from a drive of that latency and bandwidth.
 
@@ -132,11 +138,39 @@ def run(
     throttle = {"latency_us": latency_us, "bytes_per_second": rate, "simulated": True}
     pace = {"layer_us": layer_us / 2, "expert_us": layer_us / 2 / USED}
     engine = study.engine(
-        threads, throttle=throttle, pace=pace, speculate=speculate, drive_speed=drive_speed
+        threads,
+        throttle=throttle,
+        pace=pace,
+        speculate=speculate,
+        drive_speed=drive_speed,
+        trained=[guess.to_core() for guess in trained],
     )
     study.decode(engine)
     compute_s = len(study.ids) * len(engine.expert_layers) * layer_us / 1e6
     return Run(compute_s, engine.stream_stats())
+
+
+def print_trained(study: Study) -> None:
+    """What guesses are worth that `zerostall train-speculator` corrects."""
+    streaming = Streaming(record_states=STATE_BYTES)
+    with LLM(study.file.paths[0], ctx=CONTEXT, streaming=streaming) as llm:
+        training = train(llm, standard_library(TEXTS))
+    print("| | named | missed | read for nothing | stalled, ms a token |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, speculate, guesses in (
+        ("no reading ahead", False, ()),
+        ("untrained guess", True, ()),
+        ("trained guess", True, training.guesses),
+    ):
+        done = run(study, TRAINED_LAYER_US, *TRAINED_DRIVE, speculate, trained=guesses)
+        named = f"{done.part('foreseen', 'demanded'):.1%}" if speculate else ""
+        print(
+            f"| {name} | {named} "
+            f"| {done.part('misses', 'demanded'):.1%} "
+            f"| {done.stats['wasted']:,} of {done.stats['speculated']:,} "
+            f"| {1e3 * done.stall_s / len(study.ids):.2f} |",
+            flush=True,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,9 +178,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tokens", nargs="?", type=int, default=2000)
     parser.add_argument("--text", type=Path, default=TEXT)
+    parser.add_argument("--trained", action="store_true", help="compare trained guesses alone")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         study = prepare(Path(name), options.tokens, options.text)
+        if options.trained:
+            print_trained(study)
+            return
         print(f"{len(study.ids)} tokens, {study.budget_bytes} bytes for experts\n")
         print("| policy | hits |\n| --- | --- |")
         for each in policies(study, Path(name)):

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -72,6 +73,7 @@ struct Stats {
 // When a prediction is made: before the experts of the layer before run, or just before the layer
 // itself, when most of its input is known.
 enum class Guess : uint8_t { Early, Late };
+inline constexpr size_t kGuesses = 2;
 
 enum class Outcome : uint8_t { Hit, Shadow, Miss };
 

@@ -22,8 +22,8 @@ class Speculator {
 
   // Ranks told apart of early guesses, of late ones, and of each layer's habits.
   static constexpr size_t kRanks = 32;
-  static constexpr size_t ranks(Guess guess) { return guess == Guess::Early ? 0 : kRanks; }
-  static constexpr size_t habit_ranks(size_t layer) { return (2 + layer) * kRanks; }
+  static constexpr size_t ranks(Guess guess) { return static_cast<size_t>(guess) * kRanks; }
+  static constexpr size_t habit_ranks(size_t layer) { return (kGuesses + layer) * kRanks; }
   static constexpr double kLeastOdds = 0.1, kGoodOdds = 0.7;
 
   explicit Speculator(size_t layers) : windows_(layers) {}
@@ -71,7 +71,7 @@ class Speculator {
   }
 
   std::vector<Window> windows_;
-  std::array<Rank, (2 + Habits::kLayers) * kRanks> ranks_;
+  std::array<Rank, (kGuesses + Habits::kLayers) * kRanks> ranks_;
   double bytes_per_ns_ = 0;
   Open open_[2];
 };

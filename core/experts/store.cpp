@@ -103,6 +103,7 @@ Store::Store(std::vector<Layer> layers, const std::vector<Layer>& low,
       options_(options),
       scores_(0, options.policy, options.half_life),
       speculator_(count_),
+      drift_(layers_),
       memory_room_(options.memory_root) {
   const std::vector<SizeClass> classes = classify(layers_, low, &size_of_);
   const size_t least = least_bytes(layers_, low), all = bytes_of_all(layers_, low);

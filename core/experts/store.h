@@ -21,6 +21,7 @@
 
 #include "base/thread_pool.h"
 #include "cpu/memory_room.h"
+#include "experts/drift.h"
 #include "experts/habits.h"
 #include "experts/layout.h"
 #include "experts/options.h"
@@ -83,6 +84,8 @@ class Store {
   // What `layer` chose: as many experts for each token of the step.
   void learn(size_t layer, std::span<const int32_t> chosen);
   const Habits& habits() const { return habits_; }
+  // Of guesses; behind a barrier for others to read.
+  Drift& drift() { return drift_; }
   // After a step that ended early: nothing is demanded any more.
   void reset();
 
@@ -225,6 +228,7 @@ class Store {
   Scores scores_;
   Speculator speculator_;
   Habits habits_;
+  Drift drift_;
   std::vector<int32_t> ids_;        // of the step
   std::vector<size_t> first_;       // expert 0 of each layer
   std::vector<uint16_t> layer_of_;  // of each expert

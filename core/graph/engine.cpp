@@ -103,7 +103,7 @@ Engine::Engine(std::shared_ptr<const gguf::File> file, TapeSpec tape, const Engi
 
 void Engine::fill_memory() {
   std::vector<std::span<uint8_t>> all;
-  for (AlignedBuffer* buffer : {&activations_, &scratch_}) {
+  for (AlignedBuffer* buffer : {&activations_, &scratch_, &logits_}) {
     all.emplace_back(buffer->data(), buffer->size());
   }
   for (size_t layer = 0; layer < kv_->shapes().size(); ++layer) all.push_back(kv_->memory(layer));
@@ -111,6 +111,9 @@ void Engine::fill_memory() {
     Backing backing(bytes.data(), bytes.size(), pool_.size());
     pool_.run([&](int thread) { backing.fill(thread, bytes.size()); });
     backing.finish();
+    // The last part is no huge page, and small buffers are nothing else.
+    const size_t whole = bytes.size() / kHugeBlock * kHugeBlock;
+    if (whole < bytes.size()) fill_pages(bytes.data() + whole, bytes.size() - whole);
   }
 }
 

@@ -160,6 +160,7 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::Read
   }
   if (queue) read_stored(*queue, progress);
   pack_all(pool, progress);
+  make_rough_copies(pool);
   backing_->finish();
   // Without swap it would stay anyway; where the limit does not allow it, it may be swapped.
   if (streaming_) io::lock(memory_.data(), memory_.size());

@@ -50,7 +50,7 @@ void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule,
   const size_t width = scale_.size();
   rule_ = rule;
   layer_ = layer;
-  router_ = &build.matrix(router, rule.experts, width);
+  router_ = &build.weights.rough(build.matrix(router, rule.experts, width));
   bias_ = build.vector(router + 1, rule.experts);
   router_bias_ = build.vector(router + 2, rule.experts);
   plan_ = ActivationPlan(width, build.max_tokens);
@@ -67,6 +67,7 @@ void Lookahead::read(BuildContext& build, size_t router, const RouterRule& rule,
   scaled_ = take(tokens * width * sizeof(float));
   quantised_ = take(plan_.bytes());
   logits_ = take(tokens * rule.experts * sizeof(float));
+  expected_ = take(tokens * rule.experts * sizeof(float));
   chosen_ = take(pairs * sizeof(int32_t));
   weights_ = take(pairs * sizeof(float));
   votes_ = take(rule.experts * sizeof(uint32_t));
@@ -111,13 +112,17 @@ void Lookahead::choose(Worker& worker, float* work, uint8_t* memory) const {
   float* logits = reinterpret_cast<float*>(memory + logits_);
   auto* chosen = reinterpret_cast<int32_t*>(memory + chosen_);
   auto* weights = reinterpret_cast<float*>(memory + weights_);
+  const float* drift = worker.step.experts->drift().of(layer_, stage_);
   const Range own = worker.share(worker.step.tokens);
   for (size_t t = own.begin; t < own.end; ++t) {
     if (correction_) {
       correction_.apply(worker, t, memory + corrected_, logits + t * rule_.experts);
     }
-    route(worker.kernels(), rule_, logits + t * rule_.experts, bias_, nullptr, work,
-          chosen + t * rule_.used, weights + t * rule_.used);
+    float* expected = reinterpret_cast<float*>(memory + expected_) + t * rule_.experts;
+    for (size_t e = 0; e < rule_.experts; ++e)
+      expected[e] = logits[t * rule_.experts + e] + drift[e];
+    route(worker.kernels(), rule_, expected, bias_, nullptr, work, chosen + t * rule_.used,
+          weights + t * rule_.used);
   }
 }
 
@@ -133,7 +138,11 @@ void Lookahead::tell(Worker& worker, uint8_t* memory) const {
   }
   std::stable_sort(order, order + count,
                    [votes](uint32_t a, uint32_t b) { return votes[a] > votes[b]; });
-  worker.step.experts->predict(layer_, {order, count}, stage_);
+  experts::Store& store = *worker.step.experts;
+  store.predict(layer_, {order, count}, stage_);
+  store.drift().guessed(
+      layer_, stage_,
+      {reinterpret_cast<const float*>(memory + expected_), worker.step.tokens * rule_.experts});
   if (experts::States* states = worker.step.states) {
     const bool early = stage_ == Stage::Early;
     states->add(layer_, early ? experts::StateKind::EarlyInput : experts::StateKind::LateInput,

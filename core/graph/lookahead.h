@@ -55,8 +55,8 @@ class Lookahead {
   RouterRule rule_;
   size_t layer_ = 0;
   ActivationPlan plan_;
-  size_t scaled_ = 0, quantised_ = 0, logits_ = 0, chosen_ = 0, weights_ = 0, votes_ = 0,
-         order_ = 0, corrected_ = 0, end_ = 0;  // offsets
+  size_t scaled_ = 0, quantised_ = 0, logits_ = 0, expected_ = 0, chosen_ = 0, weights_ = 0,
+         votes_ = 0, order_ = 0, corrected_ = 0, end_ = 0;  // offsets
 };
 
 }  // namespace zs::graph

@@ -93,13 +93,17 @@ class WeightStore {
   bool in_place() const { return mapped_ && !stored_.empty(); }
   // The low copies of the experts of each of those layers; empty where they are not wanted.
   const std::vector<experts::Layer>& low_layers() const { return low_layers_; }
+  // A copy of a matrix of this store for guesses, in 8 bits a weight; the matrix itself where it is
+  // not in floats.
+  const PackedMatrix& rough(const PackedMatrix& exact);
   RawRows raw_rows(const WeightRef& ref, const std::string& user, size_t columns);
   // Converted to float at once.
   const float* vector(const WeightRef& ref, const std::string& user, size_t length);
   // The same of `count` vectors in one tensor; they follow each other.
   const float* vectors(const WeightRef& ref, const std::string& user, size_t count, size_t length);
 
-  // Of all matrices declared, whether packed at load or lying packed in the file.
+  // Of all matrices declared, whether packed at load or lying packed in the file, and of rough
+  // ones.
   size_t packed_bytes() const { return packed_bytes_ + stored_bytes_; }
   // Of all vectors: the biases of many experts are no small part.
   size_t vector_bytes() const { return vector_bytes_; }
@@ -142,6 +146,11 @@ class WeightStore {
     size_t expert = 0, panel_begin = 0, panel_end = 0;
     size_t bytes = 0;
   };
+  struct Rough {
+    const PackedMatrix* exact;
+    PackedMatrix copy;
+    size_t offset;  // in memory_
+  };
   struct Source {
     const gguf::TensorInfo* tensor;
     const quant::FormatTraits* traits;
@@ -159,6 +168,7 @@ class WeightStore {
   size_t lay_out(bool read);
   void place(const std::vector<int>& nodes);
   void read_stored(io::ReadQueue& queue, const std::function<void(size_t, size_t)>& progress);
+  void make_rough_copies(ThreadPool& pool);
   void pack_all(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
   const Declared& declared_of(const PackedExperts& weight) const;
   using Records = std::array<const gguf::PackedWeight*, experts::Layer::kParts>;
@@ -168,6 +178,7 @@ class WeightStore {
 
   std::shared_ptr<const gguf::File> file_;
   std::vector<std::unique_ptr<Declared>> declared_;
+  std::vector<std::unique_ptr<Rough>> rough_;
   std::vector<std::unique_ptr<std::vector<float>>> vectors_;
   bool streaming_, low_;
   std::vector<experts::Layer> expert_layers_, low_layers_;

@@ -53,5 +53,6 @@ def test_memory_that_is_short_is_left_to_those_who_need_it(
 ) -> None:
     memory = FakeMemory(tmp_path)
     memory.leave(1 << 20)
-    lazy, slots = taken(converted, prefault=False)
-    assert taken(converted, memory_root=str(tmp_path))[0] - lazy < slots / 4
+    # What steps write has its pages in both.
+    full, slots = taken(converted)
+    assert full - taken(converted, memory_root=str(tmp_path))[0] > slots / 2

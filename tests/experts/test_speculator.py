@@ -54,7 +54,7 @@ def test_a_simulated_run_repeats_whatever_the_threads_and_the_real_time(study, p
 
 def test_predictions_name_most_of_what_is_demanded(runs):
     _, on = runs
-    # Measured: 0.76. The same in every run: it hangs on routers and text alone.
+    # Measured: 0.78. The same in every run: it hangs on routers and text alone.
     assert on.part("foreseen", "demanded") > 0.6
     assert on.part("foreseen", "predicted") > 0.6
 

@@ -69,12 +69,13 @@ def test_recorded_states_explain_guesses_and_choices(llm):
         assert {name: rows.shape for name, rows in layer.items()} == {
             name: (len(ids), WIDTH if name.endswith("input") else EXPERTS) for name in layer
         }
-        # A guess is the router of its layer on the state that it is made of.
+        # A guess is the router of its layer, in 8 bits, on the state that it is made of.
         name = f"blk.{index}.ffn_gate_inp.weight"
         router = llm.file.tensor_bytes(name).view(np.float32).reshape(EXPERTS, WIDTH)
         for stage in {name.split("_")[0] for name in layer} - {"logits"}:
             expected = layer[f"{stage}_input"] @ router.T
-            np.testing.assert_allclose(layer[f"{stage}_guess"], expected, atol=2e-4)
+            off = layer[f"{stage}_guess"] - expected
+            assert np.abs(off).mean() < 0.01 * np.abs(expected).mean()
     assert llm.loaded.scheduler.engine.take_states() == [{}] * LAYERS
 
 

@@ -150,8 +150,10 @@ class Moe final : public Op {
   void demand(Worker& worker, uint8_t* shared) const {
     waves_.demand(worker, groups(shared), shared + waves_memory_);
     worker.step.guard([&] {
-      worker.step.experts->learn(waves_.layer(),
-                                 {at<int32_t>(shared, chosen_), worker.step.tokens * rule_.used});
+      experts::Store& store = *worker.step.experts;
+      const size_t tokens = worker.step.tokens;
+      store.learn(waves_.layer(), {at<int32_t>(shared, chosen_), tokens * rule_.used});
+      store.drift().learn(waves_.layer(), {at<float>(shared, logits_), tokens * rule_.experts});
     });
     if (experts::States* states = worker.step.states) {
       worker.step.guard([&] {

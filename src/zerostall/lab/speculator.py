@@ -202,13 +202,39 @@ def _check_memory(states: States) -> None:
         )
 
 
-@dataclass
-class _Named:
-    """Experts used, and of those the ones that were named."""
+class Drift:
+    """What the engine adds to a guess as it runs: its mean error so far (core/experts/drift.h)."""
 
-    used: int = 0
-    untrained: int = 0
-    trained: int = 0
+    NEW = 0.1  # weight of the latest token
+
+    def __init__(self) -> None:
+        self._value: Floats = np.zeros(1, np.float32)
+        self._learnt = 0
+
+    def correct(self, guess: Floats, logits: Floats) -> Floats:
+        """Guessed logits [rows, experts], corrected by what the routers said of earlier rows."""
+        corrected = np.empty_like(guess)
+        for row, (guessed, said) in enumerate(zip(guess, logits, strict=True)):
+            corrected[row] = guessed + self._value
+            self._learnt += 1
+            self._value = self._value + max(self.NEW, 1 / self._learnt) * (said - corrected[row])
+        return corrected
+
+
+class _Named:
+    """Experts used, and of those the ones that a guess named, before and after training."""
+
+    def __init__(self) -> None:
+        self.used = self.untrained = self.trained = 0
+        self._untrained, self._trained = Drift(), Drift()
+
+    def count(self, choice: _Choice, guess: Floats, trained: Floats, logits: Floats) -> None:
+        """Count rows of tokens that follow each other."""
+        used = choice.chosen(logits)
+        self.used += int(used.sum())
+        untrained = choice.chosen(self._untrained.correct(guess, logits))
+        self.untrained += int((used & untrained).sum())
+        self.trained += int((used & choice.chosen(self._trained.correct(trained, logits))).sum())
 
 
 def _measure(
@@ -219,9 +245,5 @@ def _measure(
     counts = {key: _Named() for key in fits}
     for states in steps:
         for key, x, guess, logits in _guesses(states):
-            choice, count = choices[key[0]], counts[key]
-            used = choice.chosen(logits)
-            count.used += int(used.sum())
-            count.untrained += int((used & choice.chosen(guess)).sum())
-            count.trained += int((used & choice.chosen(guess + fits[key](x))).sum())
+            counts[key].count(choices[key[0]], guess, guess + fits[key](x), logits)
     return {key: (n.untrained / n.used, n.trained / n.used) for key, n in sorted(counts.items())}
