@@ -2,6 +2,7 @@
 #include "experts/drift.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace zs::experts {
@@ -53,7 +54,9 @@ void Drift::learn(size_t layer, std::span<const float> logits) {
     const float weight = std::max(kNew, 1.0f / static_cast<float>(at.learnt));
     const float scale = weight / static_cast<float>(tokens);
     for (size_t e = 0; e < experts; ++e) {
-      values_[at.begin + e] += scale * (said_[e] - sums_[at.begin + e]);
+      const float off = scale * (said_[e] - sums_[at.begin + e]);
+      // What overflowed once must not spoil all that follows.
+      if (std::isfinite(off)) values_[at.begin + e] += off;
     }
   }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf as gguf_package
 import numpy as np
 import pytest
 
@@ -88,6 +89,30 @@ def test_what_is_named_is_the_guess_and_its_mean_error_so_far(model, steps):
     # Sums in another order may tell two equal logits apart otherwise.
     assert sum(off) <= 0.002 * sum(got)
     assert sum(got) > 1.02 * sum(without for _, without in reference)
+
+
+def test_a_token_that_overflows_spoils_no_later_guess(model, tmp_path):
+    whole = Path(hub.resolve("nano"))
+    bad = 7
+    (embeddings,) = (
+        t for t in gguf_package.GGUFReader(whole).tensors if t.name == "token_embd.weight"
+    )
+    rows, row_bytes = embeddings.shape[1], embeddings.n_bytes // embeddings.shape[1]
+    assert bad < rows
+    broken = bytearray(whole.read_bytes())
+    begin = embeddings.data_offset + bad * row_bytes
+    broken[begin : begin + row_bytes] = b"\x7e" * row_bytes  # float16: no number
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(broken)
+    file = gguf.open_model(path)
+    other = (file, arch.load(file, 256).tape, model[2])
+    ids = [i for i in model[2] if i != bad][:100]
+    clean = walk(engine_of(other, record_states=64 << 20), ids, [1] * 100)
+    engine = engine_of(other, record_states=64 << 20)
+    ((states, _),) = walk(engine, [bad], [1])
+    assert not np.isfinite(states[0]["logits"]).any()
+    after = walk(engine, ids, [1] * 100)
+    assert sum(n for _, n in after) > 0.97 * sum(n for _, n in clean)
 
 
 def test_no_bit_of_what_is_computed_depends_on_it(model):
