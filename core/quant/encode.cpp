@@ -216,7 +216,7 @@ void encode_q8_0(const float* x, Q8_0::Block& block) {
   const float inverse = d > 0 ? 1 / d : 0;
   block.d = scale_half(d);
   for (int i = 0; i < Q8_0::kBlockValues; ++i) {
-    // Products that are no number become the lowest: a router that guesses copy may hold anything.
+    // Products that are no number become the lowest: not every caller looks for such values.
     float q = std::isfinite(inverse) ? std::round(x[i] * inverse) : 0;
     q = q > -kMost ? q : -kMost;
     block.qs[i] = static_cast<int8_t>(std::min(q, kMost));

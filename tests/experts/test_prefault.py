@@ -56,3 +56,15 @@ def test_memory_that_is_short_is_left_to_those_who_need_it(
     # What steps write has its pages in both.
     full, slots = taken(converted)
     assert full - taken(converted, memory_root=str(tmp_path))[0] > slots / 2
+
+
+def test_buffers_smaller_than_a_huge_page_have_their_pages_at_load(
+    converted: Model, tmp_path: Path
+) -> None:
+    memory = FakeMemory(tmp_path)
+    memory.leave(1 << 20)  # none for slots
+    parts = converted.engine(2, bytes=converted.all, io="pread").memory()
+    written = parts["buffers"] + parts["scratch"] + parts["kv_cache"]
+    assert written < 2 * BLOCK
+    lazy, _ = taken(converted, prefault=False)
+    assert taken(converted, memory_root=str(tmp_path))[0] - lazy > written / 2
