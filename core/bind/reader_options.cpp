@@ -65,6 +65,7 @@ io::Faults faults_from(const nb::dict& dict) {
   system.enter_error = options.get("enter_error", ENXIO);
   system.answers = options.get<std::vector<int64_t>>("answers", {});
   system.every = options.get("every", system.every);
+  system.old_ring = options.get("old_ring", false);
   options.refuse_others("faults");
   return faults;
 }

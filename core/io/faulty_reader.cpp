@@ -72,7 +72,7 @@ void FaultyReader::arrive(std::chrono::microseconds timeout) {
   }
 }
 
-bool FaultyReader::ready() const {
+bool FaultyReader::may_give() const {
   if (done_.empty()) return false;
   return done_.size() >= faults_.shuffled || (inside_ == 0 && stalled_.empty());
 }
@@ -86,12 +86,12 @@ Clock::time_point FaultyReader::next_due() const {
 size_t FaultyReader::reap(std::span<ReadResult> results, std::chrono::microseconds timeout) {
   const Clock::time_point deadline = Clock::now() + timeout;
   arrive(std::chrono::microseconds(0));
-  while (!ready() && (inside_ != 0 || !stalled_.empty()) && Clock::now() < deadline) {
+  while (!may_give() && (inside_ != 0 || !stalled_.empty()) && Clock::now() < deadline) {
     const Clock::time_point until = std::min(deadline, next_due());
     if (inside_ == 0) std::this_thread::sleep_until(until);
     arrive(std::chrono::ceil<std::chrono::microseconds>(until - Clock::now()));
   }
-  if (!ready()) return 0;
+  if (!may_give()) return 0;
   if (faults_.shuffled != 0) std::shuffle(done_.begin(), done_.end(), random_);
   const size_t taken = std::min(results.size(), done_.size());
   std::copy_n(done_.begin(), taken, results.begin());

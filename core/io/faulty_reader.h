@@ -45,6 +45,7 @@ class FaultyReader final : public Reader {
   }
   std::optional<Error> take_lost() override { return reader_->take_lost(); }
   CacheCounters cache_counters() const override { return reader_->cache_counters(); }
+  bool ready() const override { return reader_->ready() || !stalled_.empty() || may_give(); }
 
  private:
   struct Slot {
@@ -58,7 +59,7 @@ class FaultyReader final : public Reader {
 
   int error_of(const Read& read) const;
   void arrive(std::chrono::microseconds timeout);
-  bool ready() const;
+  bool may_give() const;
   Clock::time_point next_due() const;
 
   std::unique_ptr<Reader> reader_;

@@ -55,7 +55,7 @@ OpenedReader open_back_end(const ReaderOptions& o) {
   std::string why;
   if (o.kind != ReaderKind::Pread) {
     int error = 0;
-    if (auto ring = Uring::create(o.depth, &error)) {
+    if (auto ring = Uring::create(o.depth, &error, !faults || !faults->old_ring())) {
       if (!o.cpus.empty()) ring->bind_kernel_threads(o.cpus);
       if (faults) ring->set_fault([faults] { return faults->enter(); });
       return {std::make_unique<UringReader>(std::move(ring), std::move(files), o.depth, call_bytes,

@@ -17,8 +17,10 @@ struct SystemFaultOptions {
   // most so many bytes, or a negative errno.
   std::vector<int64_t> answers;
   uint64_t every = 1;
+  // io_uring as it was before Linux 5.19.
+  bool old_ring = false;
 
-  bool any() const { return !failing_enters.empty() || !answers.empty(); }
+  bool any() const { return !failing_enters.empty() || !answers.empty() || old_ring; }
 };
 
 // Any thread.
@@ -26,6 +28,7 @@ class SystemFaults {
  public:
   explicit SystemFaults(const SystemFaultOptions& options) : options_(options) {}
 
+  bool old_ring() const { return options_.old_ring; }
   // What io_uring_enter fails with now; 0: it does not.
   int enter();
   // What a read call that brought `result` bytes to `out` shall have returned. What lies behind

@@ -22,7 +22,11 @@ namespace {
 constexpr unsigned kFeatureExtArg = 1u << 8;  // IORING_FEAT_EXT_ARG, 5.11
 constexpr unsigned kEnterExtArg = 1u << 3;    // IORING_ENTER_EXT_ARG
 constexpr unsigned kRegisterWorkerCpus = 17;  // IORING_REGISTER_IOWQ_AFF, 5.14
-struct Time {                                 // __kernel_timespec
+// A completion does not interrupt the thread that submitted: it is told by a flag, and shows once
+// that thread enters the kernel. IORING_SETUP_COOP_TASKRUN and _TASKRUN_FLAG, 5.19.
+constexpr unsigned kSetupQuiet = 1u << 8 | 1u << 9;
+constexpr unsigned kTaskrun = 1u << 2;  // IORING_SQ_TASKRUN
+struct Time {                           // __kernel_timespec
   int64_t seconds, nanoseconds;
 };
 struct WaitArgument {  // io_uring_getevents_arg
@@ -69,6 +73,7 @@ struct Uring::Rings {
     sq_tail = at(p.sq_off.tail);
     cq_head = at(p.cq_off.head);
     cq_tail = at(p.cq_off.tail);
+    sq_flags = at(p.sq_off.flags);
     sq_mask = *at(p.sq_off.ring_mask);
     cq_mask = *at(p.cq_off.ring_mask);
     size = p.sq_entries;
@@ -79,6 +84,8 @@ struct Uring::Rings {
     return 0;
   }
 
+  bool arrived() const { return *cq_head != load(cq_tail); }
+  bool held_back() const { return (load(sq_flags) & kTaskrun) != 0; }
   unsigned unsubmitted() const { return *sq_tail - load(sq_head); }
 
   int enter(unsigned wanted, unsigned flags, const void* argument, size_t bytes) {
@@ -92,7 +99,7 @@ struct Uring::Rings {
   void* queues = MAP_FAILED;
   void* entries = MAP_FAILED;
   size_t queues_bytes = 0, entries_bytes = 0;
-  unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
+  unsigned *sq_head, *sq_tail, *sq_flags, *cq_head, *cq_tail;
   unsigned sq_mask = 0, cq_mask = 0, size = 0;
   io_uring_cqe* completions = nullptr;
   bool ext_arg = false;
@@ -102,10 +109,15 @@ struct Uring::Rings {
 Uring::Uring(std::unique_ptr<Rings> rings) : rings_(std::move(rings)) {}
 Uring::~Uring() = default;
 
-std::unique_ptr<Uring> Uring::create(unsigned entries, int* error) {
+std::unique_ptr<Uring> Uring::create(unsigned entries, int* error, bool quiet) {
   io_uring_params params{};
+  params.flags = quiet ? kSetupQuiet : 0;
   auto rings = std::make_unique<Rings>();
   rings->file = static_cast<int>(syscall(__NR_io_uring_setup, entries, &params));
+  if (rings->file < 0 && errno == EINVAL) {
+    params = {};
+    rings->file = static_cast<int>(syscall(__NR_io_uring_setup, entries, &params));
+  }
   *error = rings->file < 0 ? errno : rings->map(params);
   // A filter may permit the one call and forbid the other.
   if (*error == 0) *error = rings->enter(0, 0, nullptr, 0);
@@ -172,13 +184,17 @@ int Uring::wait(std::chrono::nanoseconds timeout) {
 }
 
 bool Uring::ready() const {
-  return *rings_->cq_head != load(rings_->cq_tail);
+  return rings_->arrived() || rings_->held_back();
 }
 
 bool Uring::pop(Completion* completion) {
   Rings& r = *rings_;
+  if (!r.arrived()) {
+    if (!r.held_back()) return false;
+    syscall(__NR_io_uring_enter, r.file, 0, 0, IORING_ENTER_GETEVENTS, nullptr, 0);
+    if (!r.arrived()) return false;
+  }
   const unsigned head = *r.cq_head;
-  if (head == load(r.cq_tail)) return false;
   const io_uring_cqe& entry = r.completions[head & r.cq_mask];
   *completion = {entry.user_data, entry.res};
   store(r.cq_head, head + 1);
@@ -194,7 +210,7 @@ namespace zs::io {
 struct Uring::Rings {};
 Uring::Uring(std::unique_ptr<Rings> rings) : rings_(std::move(rings)) {}
 Uring::~Uring() = default;
-std::unique_ptr<Uring> Uring::create(unsigned, int* error) {
+std::unique_ptr<Uring> Uring::create(unsigned, int* error, bool) {
   *error = ENOSYS;
   return nullptr;
 }

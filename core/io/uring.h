@@ -1,6 +1,6 @@
 // A submission and a completion queue shared with the Linux kernel (io_uring), for reads only.
-// Through the kernel's own header and bare system calls: the interface in use is that of Linux
-// 5.6, small enough, and no build can count on liburing.
+// Through the kernel's own header and bare system calls: what must be there is of Linux 5.6,
+// small enough, and no build can count on liburing.
 #pragma once
 
 #include <chrono>
@@ -30,7 +30,9 @@ class Uring {
 
   // Nothing where the system has no io_uring or does not permit it; `error` says which: ENOSYS,
   // EPERM, ENOMEM.
-  static std::unique_ptr<Uring> create(unsigned entries, int* error);
+  // `quiet`: a completion does not interrupt the thread that submitted, where the kernel knows how
+  // (Linux 5.19).
+  static std::unique_ptr<Uring> create(unsigned entries, int* error, bool quiet = true);
   ~Uring();
   Uring(const Uring&) = delete;
   Uring& operator=(const Uring&) = delete;
@@ -51,9 +53,9 @@ class Uring {
   int submit();
   // The same, then waits for a completion. ETIME when there is none.
   int wait(std::chrono::nanoseconds timeout);
-  // Whether there is a completion, without a system call.
+  // Whether there may be a completion, without a system call.
   bool ready() const;
-  // Takes a completion, without a system call.
+  // Takes a completion; a system call only if the kernel holds some back.
   bool pop(Completion* completion);
 
  private:

@@ -178,6 +178,19 @@ class TestTheRingFails:
         }
         assert queue.in_flight == 0 and queue.collect() == []
 
+    @pytest.mark.parametrize("old_ring", [False, True])
+    def test_what_arrives_shows_to_one_who_only_polls(self, files, old_ring):
+        faults = {"old_ring": old_ring, "answers": [5 * BLOCK // 2, -errno.EINTR]}
+        queue = ReadQueue(files, kind="uring", depth=2, request_bytes=4 * BLOCK, faults=faults)
+        pieces = [(number % 2, number * BLOCK, 9 * BLOCK) for number in range(8)]
+        for tag, (file, offset, size) in enumerate(pieces):
+            queue.read(tag, file, offset, size)
+        end = time.monotonic() + HANG_S
+        while queue.counters["bytes_read"] < 8 * 9 * BLOCK:
+            assert time.monotonic() < end
+            queue.poll()
+        check(files, pieces, sorted(queue.collect(0)))
+
     def test_each_call_says_so_while_it_fails(self, files):
         queue = ReadQueue(files, kind="uring", faults={"failing_enters": range(3)})
         queue.read(0, 0, 0, MIB)  # the first

@@ -182,9 +182,11 @@ def test_speculation_waits_while_more_is_under_way_than_it_is_told(files):
     assert queue.bytes_by_copy == [512 << 10]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_speculation_goes_on_while_nobody_collects(files, kind):
-    queue = ReadQueue(files, kind=kind, depth=1, request_bytes=256 << 10)
+@pytest.mark.parametrize(
+    ("kind", "faults"), [*((kind, None) for kind in KINDS), ("auto", {"old_ring": True})]
+)
+def test_speculation_goes_on_while_nobody_collects(files, kind, faults):
+    queue = ReadQueue(files, kind=kind, depth=1, request_bytes=256 << 10, faults=faults)
     queue.read(0, 0, 0, MIB, speculative=True)
     queue.read(1, 1, 0, MIB, speculative=True)
     assert queue.speculation_waiting == 2

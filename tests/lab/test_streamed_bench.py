@@ -179,12 +179,24 @@ def test_a_model_that_finds_no_room_has_its_computing_derived(monkeypatch, cgrou
     assert "time less stalls: all experts find no room" in "\n".join(report.bench_notes(record))
 
 
-def test_the_last_pass_alone_counts(capsys):
+def test_the_first_of_several_passes_does_not_count(capsys):
     once, twice = (bench_child.measure(MODEL, TEST, "decode", passes) for passes in (1, 2))
     assert once.tokens == twice.tokens == len(twice.each) == TEST.tokens
     assert twice.streaming["demanded"] == once.streaming["demanded"]
     # What the first pass has read is there for the second.
     assert twice.streaming["misses"] < once.streaming["misses"]
+
+
+def test_times_of_several_passes_are_medians(monkeypatch):
+    # Of four passes over four tokens; the first does not count, nor what disturbs one of the rest.
+    ms = iter([900.0] * 4 + [1, 2, 3, 4] + [1, 700.0, 3, 4] + [2, 2, 4, 800.0])
+    monkeypatch.setattr(bench_child, "_decode_one", lambda *_: (next(ms), 0.0, 0.0))
+    clock = iter([0.0, 9.0, 10.0, 11.0, 20.0, 28.0, 30.0, 32.0])
+    monkeypatch.setattr(bench_child, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(bench_child, "StreamMeter", lambda _: SimpleNamespace(read=lambda: None))
+    found = bench_child.measure(MODEL, dataclasses.replace(TEST, ram=None), "decode", 4)
+    assert [each[0] for each in found.each] == [1, 2, 3, 4]
+    assert found.seconds == 2.0
 
 
 def test_the_peer_maps_the_file_unpacked_and_runs_nothing_before(measured, peer):

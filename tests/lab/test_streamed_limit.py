@@ -62,6 +62,20 @@ def test_tokens_have_bounds_of_their_own():
     assert bound["time_over_token_bounds"] == pytest.approx(80 / 60)
 
 
+def test_of_tokens_their_medians_over_the_runs_count():
+    quiet = [(50.0, 45.0, 80e6), (30.0, 10.0, 0.0)]  # bounds of 40 and 20 ms
+    runs = [
+        {"streaming": {"decode": counted(ms, 12.5, 40e6)}, "each_token": {"decode": each}}
+        for ms, each in (
+            (40.0, quiet),
+            (540.0, [(1050.0, 1045.0, 80e6), quiet[1]]),  # something else ran in its first token
+            (540.0, [quiet[0], (1030.0, 1010.0, 0.0)]),  # and here in its second
+        )
+    ]
+    bound = streaming_limit(runs, DriveLimit(((MODEL, SETTINGS),)), {})["decode"]
+    assert bound["time_over_token_bounds"] == pytest.approx(80 / 60)
+
+
 @pytest.mark.parametrize(("in_memory", "computing"), [(10.0, [6.0, 14.0]), (13.0, [5.0, 20.0])])
 def test_computing_is_what_it_takes_in_memory_unless_that_is_more(in_memory, computing):
     each = [(50.0, 45.0, 80e6), (30.0, 10.0, 0.0)]

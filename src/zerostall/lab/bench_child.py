@@ -8,6 +8,7 @@ gets a JSON line `loaded` once the model is, and then one `measured`, or one `er
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from zerostall.engine.meter import StreamMeter
 from zerostall.lab.subjects import PARTS, Test, decode, prefill
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zerostall._core import Engine
 
 COMMAND = [sys.executable, "-m", "zerostall.lab.bench_child"]
@@ -72,9 +75,11 @@ def answer(printed: str) -> Measured:
 
 
 def measure(path: Path, test: Test, part: str, passes: int = 1) -> Measured:
-    """Load a model, decode `warm_up` tokens uncounted, then measure the last pass of one part.
+    """Load a model, decode `warm_up` tokens uncounted, then measure passes over one part.
 
-    All passes are over the same tokens, each in a new sequence.
+    All passes are over the same tokens, each in a new sequence. If there are more than one, the
+    first, which may bring experts into memory, does not count; of the others times are medians (of
+    each decoded token its own) and `streaming` is the last one's.
 
     Raises:
         ZerostallError: as of loading.
@@ -94,29 +99,38 @@ def measure(path: Path, test: Test, part: str, passes: int = 1) -> Measured:
         engine.close_sequence(sequence)
     tokens = getattr(test, "prompt" if part == "prefill" else "tokens")
     asked = ids[test.depth : test.depth + tokens]
+    taken: list[float] = []
+    tokenwise: list[list[tuple[float, float, float]]] = []
     for _ in range(passes):
         sequence = engine.open_sequence()
         prefill(engine, sequence, ids[: test.depth])
         meter = StreamMeter(loaded.scheduler)
-        each = []
+        each: list[tuple[float, float, float]] = []
         started = time.perf_counter()
         if part == "prefill":
             prefill(engine, sequence, asked)
         else:
             each = [_decode_one(engine, sequence, asked[i : i + 1]) for i in range(tokens)]
-        seconds = time.perf_counter() - started
+        taken.append(time.perf_counter() - started)
+        tokenwise.append(each)
         streaming = meter.read()
         engine.close_sequence(sequence)
+    counted = slice(1 if passes > 1 else 0, None)
     measured = Measured(
         tokens,
-        seconds,
+        statistics.median(taken[counted]),
         loaded.load_ms,
         loaded.scheduler.stream_stats().get("slots", 0),
         None if streaming is None else streaming.to_dict(),
-        each,
+        [_medians(same) for same in zip(*tokenwise[counted], strict=True)],
     )
     loaded.scheduler.close()
     return measured
+
+
+def _medians(figures: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    ms, stalls, missed = map(statistics.median, zip(*figures, strict=True))
+    return ms, stalls, missed
 
 
 def _decode_one(engine: Engine, sequence: int, id: Any) -> tuple[float, float, float]:

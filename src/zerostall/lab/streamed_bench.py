@@ -21,6 +21,7 @@ from zerostall.lab.page_cache import cached_bytes, drop_cached
 from zerostall.lab.subjects import OURS, PARTS, LlamaCpp, Ours, Test, output_of
 
 Report = Callable[[str], None]
+IN_MEMORY_PASSES = 3  # their medians count
 
 
 class MeasurementError(ZerostallError):
@@ -90,7 +91,7 @@ class Arena:
         }
 
     def in_memory(self, path: Path) -> dict[str, dict[str, Any]]:
-        """What each part takes with all experts in memory, the second time over the same tokens.
+        """What each part takes with all experts in memory, after one time over the same tokens.
 
         `ms_per_token` and, of decoded tokens, `each_ms`; nothing if the machine has too little
         memory. Not before a turn: the host of a virtual machine is busy for a while taking back
@@ -102,7 +103,7 @@ class Arena:
         found = {}
         for part, asked in zip(PARTS, (test.prompt, test.tokens), strict=True):
             if asked:
-                request = bench_child.request(path, test, part, passes=2)
+                request = bench_child.request(path, test, part, passes=1 + IN_MEMORY_PASSES)
                 measured = _measured(path, run_contained(bench_child.COMMAND, None, request))
                 found[part] = {
                     "ms_per_token": 1e3 * measured.seconds / measured.tokens,

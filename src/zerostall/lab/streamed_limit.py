@@ -89,7 +89,8 @@ def streaming_limit(
     A token takes at least the longer of its computing (with all experts in memory; where that was
     not measured or is more, its time less that in which workers had nothing to do but wait for
     bytes) and the reading of the bytes it missed (those read, less those read ahead in vain) at the
-    drives' bandwidth around the run. Medians over the runs, of each run's own.
+    drives' bandwidth around the run. Medians over the runs, of each run's own; of the times of
+    tokens and of their bounds one by one medians over the runs, which are then added.
 
     Args:
         runs: as take_turns() gives them.
@@ -98,28 +99,37 @@ def streaming_limit(
     """
     record: dict[str, Any] = {"drive_settings": asdict(drive.settings)}
     for part in PARTS:
-        bounds = [
-            _bound(
-                run["streaming"][part],
-                run.get("each_token", {}).get(part, ()),
-                in_memory.get(part),
-            )
-            for run in runs
-            if run.get("streaming", {}).get(part, {}).get("drive_gb_per_s")
+        counted = [
+            run for run in runs if run.get("streaming", {}).get(part, {}).get("drive_gb_per_s")
         ]
-        if bounds:
-            record[part] = {
-                key: statistics.median(each[key] for each in bounds) for key in bounds[0]
-            }
+        if not counted:
+            continue
+        each = [run.get("each_token", {}).get(part, ()) for run in counted]
+        found = [
+            _bound(run["streaming"][part], tokens, in_memory.get(part))
+            for run, tokens in zip(counted, each, strict=True)
+        ]
+        record[part] = {
+            key: statistics.median(bounds[key] for bounds, _ in found) for key in found[0][0]
+        }
+        if each[0]:
+            taken = _median_each([[ms for ms, _, _ in tokens] for tokens in each])
+            longer = _median_each([tokens for _, tokens in found])
+            record[part]["time_over_token_bounds"] = sum(taken) / sum(longer)
     return record
+
+
+def _median_each(runs: Sequence[Sequence[float]]) -> list[float]:
+    """Of each place its median over the runs: what disturbs some of them moves it little."""
+    return [statistics.median(same) for same in zip(*runs, strict=True)]
 
 
 def _bound(
     counted: dict[str, float],
     each: Sequence[Sequence[float]],
     in_memory: dict[str, Any] | None,
-) -> dict[str, float]:
-    """The bounds of a run, and of its tokens one by one: ms, ms of stalls, bytes missed.
+) -> tuple[dict[str, float], list[float]]:
+    """The bounds of a run, and those in ms of its tokens (of each ms, ms of stalls, bytes missed).
 
     If the drive gave the run more than it gave the measurements around it, as one does whose host
     kept what was read before, that is its speed: a bound that can be beaten is none.
@@ -141,11 +151,8 @@ def _bound(
         "tokens_per_s": 1e3 / bound,
         "time_over_bound": counted["ms_per_token"] / bound,
     }
-    if each:
-        reads = [1e3 * missed / speed for _, _, missed in each]
-        longer = sum(map(max, computing, reads))
-        found["time_over_token_bounds"] = sum(ms for ms, _, _ in each) / longer
-    return found
+    reads = [1e3 * missed / speed for _, _, missed in each]
+    return found, list(map(max, computing, reads))
 
 
 def device_of(path: Path) -> int:
