@@ -1,5 +1,6 @@
 // The `uring` back end: as many reads under way as the depth says, without threads. A batch is
-// one system call, and finished reads are taken without any.
+// one system call, and finished reads are taken without any, or with one where the kernel holds
+// them back.
 //
 // Memory is not registered with the ring. A registered buffer saves finding its pages with each
 // read, but submitting as a whole takes only 5 us a MiB in huge pages (Linux 6.18, Firecracker),
