@@ -12,15 +12,15 @@ namespace {
 constexpr size_t kHugePage = size_t{2} << 20;
 }
 
-AlignedBuffer::AlignedBuffer(size_t bytes, const char* purpose, bool sparse) : size_(bytes) {
+AlignedBuffer::AlignedBuffer(size_t bytes, const char* purpose) : size_(bytes) {
   if (bytes == 0) return;
   const bool large = bytes >= kHugePage;
   mapped_ = round_up(bytes, large ? kHugePage : 4096);
   // Map one huge page more than needed and give the ends back: mmap aligns only to 4 KiB.
   const size_t asked = mapped_ + (large ? kHugePage : 0);
-  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0);
-  void* base =
-      asked < bytes ? MAP_FAILED : mmap(nullptr, asked, PROT_READ | PROT_WRITE, flags, -1, 0);
+  void* base = asked < bytes ? MAP_FAILED
+                             : mmap(nullptr, asked, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) {
     throw Error(ErrorKind::OutOfBudget, "cannot allocate " + std::to_string(bytes) + " bytes for " +
                                             purpose +

@@ -12,8 +12,7 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   // Throws OutOfBudget when the system cannot give `bytes`; `purpose` names it in the message.
-  // `sparse`: much of it will never be used, and the system need not count with it.
-  AlignedBuffer(size_t bytes, const char* purpose, bool sparse = false);
+  AlignedBuffer(size_t bytes, const char* purpose);
   ~AlignedBuffer();
   AlignedBuffer(AlignedBuffer&& other) noexcept { swap(other); }
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {

@@ -9,76 +9,112 @@
 namespace zs {
 namespace {
 
-using Clock = BlockFiller::Clock;
+using Clock = PageChoice::Clock;
 
-// Slower than this a huge page takes longer than as many bytes in small ones.
-constexpr auto kSlow = std::chrono::milliseconds(1);
-// Blocks in small pages before a huge one is tried again; each time in vain twice as many.
+// Huge pages that take no longer than this are taken whatever small ones would take.
+constexpr int64_t kQuickNs = 1'000'000;
+// Else they may take so many times as long as small ones.
+constexpr int64_t kWorth = 2;
+// One block counts no more than this: the thread may have waited for its CPU.
+constexpr int64_t kMostNs = 10'000'000;
+// Blocks until the other kind is tried again; each time in vain twice as many.
 constexpr int kRetry = 32, kLongestRetry = 1024;
 
 // include/uapi/asm-generic/mman-common.h; older C libraries lack them.
 constexpr int kPopulateWrite = 23;
 constexpr int kCollapse = 25;
 
-}  // namespace
+void prefer(bool huge, uint8_t* begin, size_t bytes) {
+  madvise(begin, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
 
+// Gives memory its pages now, before it is used.
 void fill_pages(uint8_t* begin, size_t bytes) {
   madvise(begin, bytes, kPopulateWrite);
 }
 
-void prefer_small(uint8_t* begin, size_t bytes) {
-  madvise(begin, bytes, MADV_NOHUGEPAGE);
+}  // namespace
+
+PageChoice::Next PageChoice::next() {
+  const bool usual = huge_.load();
+  const bool trial = left_.load() > 0 && left_.fetch_sub(1) == 1;
+  return {trial ? !usual : usual, trial};
 }
 
-bool BlockFiller::fill(uint8_t* block) {
-  if (small_left_ > 0) {
-    --small_left_;
-    fill_pages(block, kHugeBlock);
-    return false;
+void PageChoice::took(bool huge, Clock::duration time) {
+  const int64_t ns = std::min<int64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(time).count(), kMostNs);
+  std::atomic<int64_t>& mean = huge ? huge_ns_ : small_ns_;
+  const bool trial = huge != huge_.load();
+  const int64_t before = mean.load();
+  mean.store(trial || before == 0 ? ns : before + (ns - before) / 4);
+  const int64_t of_huge = huge_ns_.load(), of_small = small_ns_.load();
+  const bool better = of_huge <= kQuickNs || (of_small > 0 && of_huge <= kWorth * of_small);
+  if (better != huge_.exchange(better)) {
+    retry_.store(kRetry);
+  } else if (trial) {
+    retry_.store(std::min(2 * retry_.load(), kLongestRetry));
+  } else if (left_.load() > 0) {
+    return;
   }
-  madvise(block, kHugeBlock, MADV_HUGEPAGE);
-  const auto begun = Clock::now();
-  if (madvise(block, kHugeBlock, kPopulateWrite) != 0) return true;
-  if (Clock::now() - begun > kSlow) {
-    retry_ = std::clamp(2 * retry_, kRetry, kLongestRetry);
-    small_left_ = retry_;
-  } else {
-    retry_ = 0;
-  }
-  return true;
+  // Where huge pages are quick, small ones need not be tried.
+  left_.store(of_huge <= kQuickNs ? 0 : retry_.load());
 }
 
-Backing::Backing(uint8_t* data, size_t bytes, int threads)
-    : data_(data), blocks_(bytes / kHugeBlock), fillers_(threads) {
+Backing::Backing(uint8_t* data, size_t bytes)
+    : data_(data), bytes_(bytes), blocks_(bytes / kHugeBlock) {
   is_small_ = std::make_unique<uint8_t[]>(blocks_);
-  prefer_small(data, bytes);
+  prefer(false, data, bytes);
 }
 
-void Backing::fill(int thread, size_t end) {
-  const size_t last = (end + kHugeBlock - 1) / kHugeBlock;
-  for (size_t block; (block = next_.load(std::memory_order_relaxed)) < last && block < blocks_;) {
+void Backing::fill(size_t end) {
+  const size_t last = std::min((end + kHugeBlock - 1) / kHugeBlock, blocks_ + 1);
+  for (size_t block; (block = next_.load(std::memory_order_relaxed)) < last;) {
     if (!next_.compare_exchange_weak(block, block + 1)) continue;
-    is_small_[block] = !fillers_[thread].fill(data_ + block * kHugeBlock);
+    if (block < blocks_) {
+      fill_block(block);
+    } else {
+      fill_pages(data_ + block * kHugeBlock, bytes_ - block * kHugeBlock);
+    }
   }
+}
+
+void Backing::fill_block(size_t block) {
+  uint8_t* begin = data_ + block * kHugeBlock;
+  const auto [huge, trial] = choice_.next();
+  is_small_[block] = !huge;
+  // To change what memory prefers waits for all other threads' filling, so it is done for all that
+  // follows.
+  if (trial) {
+    prefer(huge, begin, kHugeBlock);
+  } else if (rest_huge_.load() != huge) {
+    const std::lock_guard lock(preferring_);
+    if (rest_huge_.exchange(huge) != huge) prefer(huge, begin, (blocks_ - block) * kHugeBlock);
+  }
+  const auto begun = Clock::now();
+  fill_pages(begin, kHugeBlock);
+  choice_.took(huge, Clock::now() - begun);
 }
 
 void Backing::finish() {
-  madvise(data_, blocks_ * kHugeBlock, MADV_HUGEPAGE);
+  rest_huge_.store(true);
+  prefer(true, data_, blocks_ * kHugeBlock);
   for (size_t block = 0; block < blocks_; ++block) {
     if (is_small_[block]) small_.push_back(static_cast<uint32_t>(block));
   }
 }
 
-void Backing::join(Clock::duration time) {
-  const auto end = Clock::now() + time;
+void Backing::join(Clock::duration time, size_t end) {
+  const auto until = Clock::now() + time;
   do {
     const size_t i = joined_.fetch_add(1, std::memory_order_relaxed);
     if (i >= small_.size()) {
       joined_.store(small_.size(), std::memory_order_relaxed);
       return;
     }
+    if ((small_[i] + 1) * kHugeBlock > end) continue;
     madvise(data_ + small_[i] * kHugeBlock, kHugeBlock, kCollapse);
-  } while (Clock::now() < end);
+  } while (Clock::now() < until);
 }
 
 }  // namespace zs

@@ -232,8 +232,9 @@ void graph(nb::module_& m) {
             });
           },
           nb::arg("seconds") = kLongest,
-          "Arrange the weights' memory, which steps otherwise do little by little after a load,\n"
-          "for about so long. Returns whether it is done; measure speed after that.")
+          "Arrange the memory of weights, which steps otherwise do little by little after a load,\n"
+          "and of streamed experts, for about so long. Returns whether it is done; measure speed\n"
+          "after that.")
       .def(
           "stream_stats",
           [](BoundEngine& self) {

@@ -2,6 +2,7 @@
 #include "experts/shelf.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cpu/node_memory.h"
 
@@ -11,49 +12,36 @@
 
 namespace zs::experts {
 
-namespace {
-
-// Slots that may begin on huge pages: each then takes two of the 65,530 mappings that the kernel
-// allows a process (vm.max_map_count).
-constexpr size_t kMostApart = 16384;
-
-// The kernel keeps the whole of a huge page until the last part of it is given back, so slots
-// share none: those that can hold one begin on one, and the last pages of each are small. What
-// lies between is never used.
-size_t stride_of(size_t slot_bytes, size_t count) {
-  return slot_bytes < kHugeBlock || count > kMostApart ? slot_bytes
-                                                       : round_up(slot_bytes, kHugeBlock);
-}
-
-}  // namespace
-
 Shelf::Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed)
     : slot_bytes_(slot_bytes),
       shadow_(shadow),
       backed_(backed),
       usable_(count),
-      stride_(stride_of(slot_bytes, count)),
-      memory_(stride_ * count, "the memory for experts", stride_ > slot_bytes),
-      fillers_(kFillers),
+      memory_(slot_bytes * count, "the memory for experts"),
+      backing_(memory_.data(), memory_.size()),
       owner_(count, kNone),
       keys_(count, kBusy),
       resident_(count, false),
+      gone_(count, false),
       memory_of_(count, Memory::None),
       fresh_end_(static_cast<uint32_t>(count)) {
-  prefer_small(memory_.data(), memory_.size());
   // A node that may not be used leaves the choice to the kernel.
   if (node >= 0) cpu::prefer_node(memory_.data(), memory_.size(), node);
   free_.reserve(count);
 }
 
-void Shelf::fill(int thread, size_t slots) {
-  const size_t huge = stride_ == slot_bytes_ ? 0 : slot_bytes_ / kHugeBlock * kHugeBlock;
-  for (uint32_t slot; (slot = filled_.load(std::memory_order_relaxed)) < slots;) {
-    if (!filled_.compare_exchange_weak(slot, slot + 1)) continue;
-    uint8_t* begin = at(slot);
-    for (size_t i = 0; i < huge; i += kHugeBlock) fillers_[thread].fill(begin + i);
-    fill_pages(begin + huge, slot_bytes_ - huge);
+void Shelf::fill(size_t slots) {
+  uint32_t filled = filled_.load(std::memory_order_relaxed);
+  while (filled < slots && !filled_.compare_exchange_weak(filled, static_cast<uint32_t>(slots))) {
   }
+  backing_.fill(slots * slot_bytes_);
+}
+
+void Shelf::join(Backing::Clock::duration time) {
+  // What has been given back must stay so.
+  const auto gone = std::find(gone_.begin(), gone_.end(), true) - gone_.begin();
+  const size_t slots = std::min<size_t>(gone, fresh_end_);
+  backing_.join(time, slots * slot_bytes_);
 }
 
 uint32_t Shelf::take(ExpertId id) {
@@ -63,7 +51,7 @@ uint32_t Shelf::take(ExpertId id) {
     free_.pop_back();
   } else if (fresh_ < fresh_end_) {
     slot = fresh_++;
-    if (backed_) fill(0, fresh_);
+    if (backed_) fill(fresh_);
   }
   if (slot == kNone) return kNone;
   owner_[slot] = id;
@@ -101,28 +89,41 @@ size_t Shelf::unbacked() const {
   return slots * slot_bytes_;
 }
 
-bool Shelf::retire() {
-  if (free() == 0 || !may_retire()) return false;
-  uint32_t slot;
-  if (fresh_ < fresh_end_) {
-    slot = --fresh_end_;
+uint32_t Shelf::last() const {
+  for (uint32_t slot = fresh_end_; slot-- > 0;) {
+    if (!gone_[slot] && (owner_[slot] == kNone || keys_[slot] != kBusy)) return slot;
+  }
+  return kNone;
+}
+
+uint32_t Shelf::move(uint32_t slot) {
+  const uint32_t to = take(owner_[slot]);
+  if (backed_) std::memcpy(at(to), at(slot), slot_bytes_);
+  settle(to, keys_[slot]);
+  give_back(slot);
+  return to;
+}
+
+void Shelf::retire(uint32_t slot) {
+  if (slot >= fresh_) {
+    fresh_end_ = slot;
   } else {
-    slot = free_.back();
-    free_.pop_back();
+    free_.erase(std::find(free_.begin(), free_.end(), slot));
     retired_.push_back(slot);
+    gone_[slot] = true;
   }
   memory_of_[slot] = Memory::TakenBack;
   --usable_;
 #if defined(__linux__)
   madvise(at(slot), slot_bytes_, MADV_DONTNEED);
 #endif
-  return true;
 }
 
 bool Shelf::restore() {
   if (!retired_.empty()) {
     // Behind those that have memory.
     free_.insert(free_.begin(), retired_.back());
+    gone_[retired_.back()] = false;
     retired_.pop_back();
   } else if (fresh_end_ < owner_.size()) {
     ++fresh_end_;

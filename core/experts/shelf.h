@@ -1,4 +1,7 @@
 // Memory for experts of one size: slots, who owns them, and which one to give up next.
+//
+// Slots lie one behind the other, and many share a huge page, which the kernel keeps whole until
+// the last of them is given back. So what is given back is the end: what lies there is moved.
 #pragma once
 
 #include <atomic>
@@ -20,11 +23,16 @@ class Shelf {
   // elsewhere, and gone as soon as they are free.
   Shelf(size_t slot_bytes, size_t count, size_t shadow, int node, bool backed);
 
-  // On each of at most kFillers threads: gives the first slots their memory, up to so many. What
-  // is not filled gets it as it is used.
-  static constexpr int kFillers = 64;
-  void fill(int thread, size_t slots);
+  // On all threads: gives the first slots their memory, up to so many. What is not filled gets it
+  // as it is used.
+  void fill(size_t slots);
   size_t fillable() const { return backed_ ? fresh_end_ : 0; }
+  // After filling, by one thread.
+  void filled() { backing_.finish(); }
+  // Whether small pages of slots are left to be joined; and joins them for about as long as given,
+  // on any thread, between steps.
+  bool split() const { return backing_.split(); }
+  void join(Backing::Clock::duration time);
 
   size_t slot_bytes() const { return slot_bytes_; }
   size_t bytes() const { return owner_.size() * slot_bytes_; }  // of all slots, retired ones too
@@ -34,7 +42,7 @@ class Shelf {
   size_t free() const { return free_.size() + (fresh_end_ - fresh_); }
   // Bytes of slots in use or to be used for which the system has not given memory yet.
   size_t unbacked() const;
-  uint8_t* at(uint32_t slot) { return memory_.data() + slot * stride_; }
+  uint8_t* at(uint32_t slot) { return memory_.data() + slot * slot_bytes_; }
 
   // A free slot, now owned by `id`; kNone if there is none.
   uint32_t take(ExpertId id);
@@ -61,9 +69,13 @@ class Shelf {
   }
   float key(uint32_t slot) const { return keys_[slot]; }
 
-  // Gives a free slot back to the system, one that has no memory yet if there is any; or takes
-  // such a slot into use again. False if there is none, or no more than must stay.
-  bool retire();
+  // The last slot that is free or settled, nearly always the last of all; kNone if there is none.
+  uint32_t last() const;
+  // Moves a settled expert to a free slot, which is returned. There must be one.
+  uint32_t move(uint32_t slot);
+  // Gives a free slot back to the system, the last(); or takes the one before into use again,
+  // false if there is none.
+  void retire(uint32_t slot);
   bool restore();
   bool may_retire() const { return usable_ > 2 * shadow_; }
   size_t retired_bytes() const { return (owner_.size() - usable_) * slot_bytes_; }
@@ -75,13 +87,13 @@ class Shelf {
   bool backed_;
   size_t usable_;         // not retired
   size_t residents_ = 0;  // settled or held
-  size_t stride_;         // from slot to slot
   AlignedBuffer memory_;
+  Backing backing_;
   std::atomic<uint32_t> filled_{0};  // slots that have their memory, or are about to
-  std::vector<BlockFiller> fillers_;
   std::vector<ExpertId> owner_;
   std::vector<float> keys_;     // of settled slots; others kBusy
   std::vector<bool> resident_;  // of each slot
+  std::vector<bool> gone_;      // of each slot: it is among the retired
   enum class Memory : uint8_t { None, Given, TakenBack };
   std::vector<Memory> memory_of_;         // each slot; None: it has some if it is filled
   std::vector<uint32_t> free_, retired_;  // that were in use before

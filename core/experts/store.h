@@ -96,6 +96,9 @@ class Store {
   // Gives slots their memory, on all threads, as long as the system has some to spare, so that
   // reads do not wait for pages. `progress(done, total)` counts bytes and may throw to give up.
   void fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& progress);
+  // Whether pages of slots are small that could be huge; and joins them until about that time.
+  bool split() const;
+  void join(ThreadPool& pool, Backing::Clock::time_point until);
   // Reads the experts of the highest scores, as far as there is room, and waits for them.
   // `progress(done, total)` counts experts and may throw to give up.
   void warm(const std::function<void(size_t, size_t)>& progress);

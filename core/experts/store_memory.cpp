@@ -65,7 +65,6 @@ void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& pr
   };
   size_t all = 0, done = 0;
   for (const Size& size : sizes_) all += fillable(size);
-  const int fillers = std::min(pool.size(), Shelf::kFillers);
   for (Size& size : sizes_) {
     Shelf& shelf = size.shelf;
     const size_t step = std::max<size_t>(kFillStep / shelf.slot_bytes(), 1);
@@ -73,12 +72,24 @@ void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& pr
       const auto left = memory_room_.bytes();
       if (left && *left < static_cast<int64_t>(step * shelf.slot_bytes() + least_room())) return;
       end = std::min(end + step, shelf.fillable());
-      pool.run([&](int thread) {
-        if (thread < fillers) shelf.fill(thread, end);
-      });
+      pool.run([&](int) { shelf.fill(end); });
       progress(done + end * shelf.slot_bytes(), all);
     }
+    shelf.filled();
     done += fillable(size);
+  }
+}
+
+bool Store::split() const {
+  return std::any_of(sizes_.begin(), sizes_.end(),
+                     [](const Size& size) { return size.shelf.split(); });
+}
+
+void Store::join(ThreadPool& pool, Backing::Clock::time_point until) {
+  for (Size& size : sizes_) {
+    const auto left = until - Backing::Clock::now();
+    if (!size.shelf.split() || left <= left.zero()) continue;
+    pool.run([&](int) { size.shelf.join(left); });
   }
 }
 
@@ -122,7 +133,12 @@ bool Store::retire_slot(Size& size) {
   }
   // What was given up may keep its slots until it arrives.
   if (shelf.free() == 0) drop_least();
-  return shelf.retire();
+  if (shelf.free() == 0) return false;
+  const uint32_t slot = shelf.last();
+  if (const ExpertId id = shelf.owner(slot); id != Shelf::kNone)
+    experts_[id].slot = shelf.move(slot);
+  shelf.retire(slot);
+  return true;
 }
 
 // To the size that has least of what it had.

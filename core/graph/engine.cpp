@@ -108,12 +108,9 @@ void Engine::fill_memory() {
   }
   for (size_t layer = 0; layer < kv_->shapes().size(); ++layer) all.push_back(kv_->memory(layer));
   for (const std::span<uint8_t> bytes : all) {
-    Backing backing(bytes.data(), bytes.size(), pool_.size());
-    pool_.run([&](int thread) { backing.fill(thread, bytes.size()); });
+    Backing backing(bytes.data(), bytes.size());
+    pool_.run([&](int) { backing.fill(bytes.size()); });
     backing.finish();
-    // The last part is no huge page, and small buffers are nothing else.
-    const size_t whole = bytes.size() / kHugeBlock * kHugeBlock;
-    if (whole < bytes.size()) fill_pages(bytes.data() + whole, bytes.size() - whole);
   }
 }
 
@@ -252,8 +249,10 @@ int Engine::load_state(const std::string& path) {
 
 bool Engine::settle(std::chrono::nanoseconds most) {
   Backing& backing = program_.weights().backing();
+  const auto until = Clock::now() + most;
   if (backing.split() && most > most.zero()) pool_.run([&](int) { backing.join(most); });
-  return !backing.split();
+  if (experts_) experts_->join(pool_, until);
+  return !backing.split() && !(experts_ && experts_->split());
 }
 
 bool Engine::execute(Step& step) {

@@ -47,9 +47,9 @@ class Engine {
   // [program().width()]. Valid until the next step.
   const float* hidden(int32_t row) const;
 
-  // Finishes what steps otherwise do little by little: joining the small pages that some weights
-  // were loaded into, because that was quicker, to huge ones. Takes about `most` or less; returns
-  // whether nothing is left.
+  // Joins the small pages that some weights were loaded into, because that was quicker, to huge
+  // ones, which steps otherwise do little by little, and those of streamed experts. Takes about
+  // `most` or less; returns whether nothing is left.
   bool settle(std::chrono::nanoseconds most);
 
   const Program& program() const { return program_; }

@@ -84,7 +84,7 @@ void WeightStore::run(const Job& job, int thread) {
   const size_t stride = job.weight->row_stride;
   const size_t panel = quant::panel_bytes(m.format, m.columns);
   const size_t offset = job.weight->offset + job.expert * m.bytes();
-  backing_->fill(thread, offset + job.panel_end * panel);
+  backing_->fill(offset + job.panel_end * panel);
   uint8_t* out = memory_.data() + offset;
   if (job.weight->packed) {
     std::memcpy(out + job.panel_begin * panel, job.pages.data(), job.pages.size());
@@ -154,7 +154,7 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::Read
   if (!mapped_ && !queue) copy_packed();
   memory_ = AlignedBuffer(lay_out(queue != nullptr), "the packed weights");
   if (!nodes.empty()) place(nodes);
-  backing_ = std::make_unique<Backing>(memory_.data(), memory_.size(), pool.size());
+  backing_ = std::make_unique<Backing>(memory_.data(), memory_.size());
   for (auto& entry : declared_) {
     if (entry->in_memory) entry->weight.first.data = memory_.data() + entry->offset;
   }

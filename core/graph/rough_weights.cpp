@@ -56,7 +56,7 @@ void WeightStore::make_rough_copies(ThreadPool& pool) {
   pool.run([&](int thread) {
     for (size_t i = 0; (i = next.fetch_add(1)) < rough_.size();) {
       Rough& rough = *rough_[i];
-      backing_->fill(thread, rough.offset + rough.copy.bytes());
+      backing_->fill(rough.offset + rough.copy.bytes());
       uint8_t* out = memory_.data() + rough.offset;
       make_rough(*rough.exact, rough.copy, out);
       rough.copy.data = out;

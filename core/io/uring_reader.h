@@ -4,8 +4,8 @@
 //
 // Memory is not registered with the ring. A registered buffer saves finding its pages with each
 // read, but submitting as a whole takes only 5 us a MiB in huge pages (Linux 6.18, Firecracker),
-// and what is registered is locked in memory (RLIMIT_MEMLOCK, 8 MiB by default) and bound to its
-// pages: the arenas of experts are many GiB, and shrink by giving pages back.
+// tokens were no faster so (docs/adr/0007-experts-in-waves.md), and what is registered is locked in
+// memory: RLIMIT_MEMLOCK is 8 MiB by default, and the arenas of experts are many GiB.
 #pragma once
 
 #include <memory>

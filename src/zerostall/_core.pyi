@@ -243,8 +243,9 @@ class Engine:
 
     def settle(self, seconds: float = 3600.0) -> bool:
         """
-        Arrange the weights' memory, which steps otherwise do little by little after a load,
-        for about so long. Returns whether it is done; measure speed after that.
+        Arrange the memory of weights, which steps otherwise do little by little after a load,
+        and of streamed experts, for about so long. Returns whether it is done; measure speed
+        after that.
         """
 
     def stream_stats(self) -> dict[str, int]:

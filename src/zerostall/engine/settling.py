@@ -1,8 +1,9 @@
-"""Arranging the weights' memory while nothing is computed.
+"""Arranging memory while nothing is computed.
 
 Where huge pages are slow to get, in virtual machines, a load takes small ones
-(core/base/backing.h), from which decoding is a tenth slower. Steps join them in a twentieth of
-their time; a server or a chat has time for it before the first request, and between requests.
+(core/base/backing.h), from which decoding is a tenth slower. Steps join those of weights in a
+twentieth of their time; a server or a chat has time for it, and for those of streamed experts,
+before the first request, and between requests.
 """
 
 from __future__ import annotations
