@@ -41,11 +41,11 @@ PageChoice::Next PageChoice::next() {
   return {trial ? !usual : usual, trial};
 }
 
-void PageChoice::took(bool huge, Clock::duration time) {
+void PageChoice::took(Next block, Clock::duration time) {
+  const auto [huge, trial] = block;
   const int64_t ns = std::min<int64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(time).count(), kMostNs);
   std::atomic<int64_t>& mean = huge ? huge_ns_ : small_ns_;
-  const bool trial = huge != huge_.load();
   const int64_t before = mean.load();
   mean.store(trial || before == 0 ? ns : before + (ns - before) / 4);
   const int64_t of_huge = huge_ns_.load(), of_small = small_ns_.load();
@@ -81,7 +81,8 @@ void Backing::fill(size_t end) {
 
 void Backing::fill_block(size_t block) {
   uint8_t* begin = data_ + block * kHugeBlock;
-  const auto [huge, trial] = choice_.next();
+  const PageChoice::Next next = choice_.next();
+  const auto [huge, trial] = next;
   is_small_[block] = !huge;
   // To change what memory prefers waits for all other threads' filling, so it is done for all that
   // follows.
@@ -89,11 +90,12 @@ void Backing::fill_block(size_t block) {
     prefer(huge, begin, kHugeBlock);
   } else if (rest_huge_.load() != huge) {
     const std::lock_guard lock(preferring_);
-    if (rest_huge_.exchange(huge) != huge) prefer(huge, begin, (blocks_ - block) * kHugeBlock);
+    if (rest_huge_.load() != huge) prefer(huge, begin, (blocks_ - block) * kHugeBlock);
+    rest_huge_.store(huge);
   }
   const auto begun = Clock::now();
   fill_pages(begin, kHugeBlock);
-  choice_.took(huge, Clock::now() - begun);
+  choice_.took(next, Clock::now() - begun);
 }
 
 void Backing::finish() {

@@ -5,7 +5,7 @@
 // comes from memory that the host must find first: 3 to 5 ms each, where 512 small pages take 0.6
 // ms while the guest has them at hand, and as long as a huge one when it has not; a huge page of a
 // machine of its own takes 0.2 ms (Linux 6.18, Firecracker, Zen 4). But reading from small pages
-// is 8 to 25% slower. So both are timed now and then, and small ones may be joined afterwards, a
+// is 8 to 30% slower. So both are timed now and then, and small ones may be joined afterwards, a
 // little in each step.
 #pragma once
 
@@ -32,7 +32,7 @@ class PageChoice {
     bool trial;  // it alone, to see whether that is quicker by now
   };
   Next next();
-  void took(bool huge, Clock::duration time);
+  void took(Next block, Clock::duration time);
 
  private:
   std::atomic<bool> huge_{true};
@@ -52,8 +52,7 @@ class Backing {
 
   // Gives pages to all bytes before `end`; what other threads are at may follow a little later.
   void fill(size_t end);
-  // After filling, by one thread: small pages may be joined from now on, and what is filled later
-  // gets huge ones.
+  // After filling, by one thread: small pages may be joined from now on.
   void finish();
 
   // Whether some pages are small that should be huge.

@@ -73,8 +73,8 @@ class Shelf {
   uint32_t last() const;
   // Moves a settled expert to a free slot, which is returned. There must be one.
   uint32_t move(uint32_t slot);
-  // Gives a free slot back to the system, the last(); or takes the one before into use again,
-  // false if there is none.
+  // Gives a free slot back to the system, the last(); or takes the one that went last into use
+  // again, false if there is none.
   void retire(uint32_t slot);
   bool restore();
   bool may_retire() const { return usable_ > 2 * shadow_; }

@@ -5,7 +5,7 @@
 // An expert is absent, being read, raw (read, but not yet packed: files that are not converted) or
 // resident. Reads go to shadow slots; an expert that proves wanted is promoted by keeping its slot,
 // and the slot of the resident that deserves its place least becomes a shadow slot instead. So no
-// bytes are copied, and a prediction never evicts.
+// bytes are copied, except where memory gets short, and a prediction never evicts.
 //
 // Low copies of experts, where they are used, are experts of layers of their own that follow the
 // others, in slots of their own sizes; store_low.cpp says when one stands for its expert.

@@ -70,7 +70,10 @@ void Store::fill(ThreadPool& pool, const std::function<void(size_t, size_t)>& pr
     const size_t step = std::max<size_t>(kFillStep / shelf.slot_bytes(), 1);
     for (size_t end = 0; end < shelf.fillable();) {
       const auto left = memory_room_.bytes();
-      if (left && *left < static_cast<int64_t>(step * shelf.slot_bytes() + least_room())) return;
+      if (left && *left < static_cast<int64_t>(step * shelf.slot_bytes() + least_room())) {
+        shelf.filled();
+        return;
+      }
       end = std::min(end + step, shelf.fillable());
       pool.run([&](int) { shelf.fill(end); });
       progress(done + end * shelf.slot_bytes(), all);

@@ -158,7 +158,10 @@ void WeightStore::load(ThreadPool& pool, const std::vector<int>& nodes, io::Read
   for (auto& entry : declared_) {
     if (entry->in_memory) entry->weight.first.data = memory_.data() + entry->offset;
   }
-  if (queue) read_stored(*queue, progress);
+  if (queue) {
+    pool.run([this](int) { backing_->fill(memory_.size()); });
+    read_stored(*queue, progress);
+  }
   pack_all(pool, progress);
   make_rough_copies(pool);
   backing_->finish();

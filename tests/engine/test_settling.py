@@ -1,4 +1,4 @@
-"""The weights' memory is arranged while nothing is computed."""
+"""Memory is arranged while nothing is computed."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ LARGE = Shape(
     used=8,
     expert_hidden=512,
 )
-# Experts of 2.6 MB and more, whose slots have huge pages of their own.
+# Experts of 2.6 MB and more, whose slots lie across huge pages.
 HUGE = Shape(
     *("huge", "qwen3moe", 2, 1024, 4, 2, 64, 0, 512, 512),
     query_key_norm="head",
