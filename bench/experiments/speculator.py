@@ -127,13 +127,11 @@ def run(
     rate: float,
     speculate: bool,
     threads: int = 1,
-    drive_speed: float = 0.0,
     trained: Sequence[TrainedGuess] = (),
 ) -> Run:
     """Decode from a drive of that latency and bandwidth.
 
     A layer takes layer_us: half of it its experts, which is about their part of this model.
-    The engine is told drive_speed (0: nothing) as what the drive can do.
     """
     throttle = {"latency_us": latency_us, "bytes_per_second": rate, "simulated": True}
     pace = {"layer_us": layer_us / 2, "expert_us": layer_us / 2 / USED}
@@ -142,7 +140,6 @@ def run(
         throttle=throttle,
         pace=pace,
         speculate=speculate,
-        drive_speed=drive_speed,
         trained=[guess.to_core() for guess in trained],
     )
     study.decode(engine)

@@ -77,7 +77,6 @@ void read_streaming(const nb::dict& streaming, graph::EngineOptions& options) {
   experts.route_margin = from.get("route_margin", experts.route_margin);
   experts.low_copies = from.get("low_copies", experts.low_copies);
   experts.trace = from.get("trace", experts.trace);
-  experts.drive_speed = from.get("drive_speed", experts.drive_speed);
   experts.memory_root = from.get("memory_root", experts.memory_root);
   experts.idle_look =
       std::chrono::milliseconds(from.get<int64_t>("idle_look_ms", experts.idle_look.count()));

@@ -29,7 +29,6 @@ struct Options {
   // Lossy: decoding computes an expert that is not in memory with its low copy, which is read
   // instead (docs/adr/0013-low-copies.md).
   bool low_copies = false;
-  double drive_speed = 0;      // bytes a second that the drive can do; 0: not known
   int node = -1;               // NUMA node of the drive, where slots are best; -1: no matter
   bool check_records = false;  // compare the checksum of every record that is read
   bool trace = false;          // record every demand

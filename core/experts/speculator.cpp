@@ -10,6 +10,8 @@ constexpr double kNew = 0.2;      // weight of the latest window
 constexpr double kForget = 0.98;  // of what a rank's reads came to, at each new one
 // Now and then a rank that failed is tried again, in case the text has changed.
 constexpr double kRecover = 0.002;
+// The best speed counts for half after 350 tokens that do not reach it.
+constexpr double kFade = 0.998;
 
 }  // namespace
 
@@ -28,6 +30,7 @@ void Speculator::demand_begins(size_t layer, Clock::time_point now, bool many) {
 void Speculator::read(uint64_t bytes, uint64_t ns) {
   if (ns == 0 || bytes == 0) return;
   const double speed = static_cast<double>(bytes) / static_cast<double>(ns);
+  best_per_ns_ = std::max(best_per_ns_ * kFade, speed);
   bytes_per_ns_ = bytes_per_ns_ == 0 ? speed : bytes_per_ns_ + kNew * (speed - bytes_per_ns_);
 }
 

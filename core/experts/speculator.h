@@ -42,6 +42,9 @@ class Speculator {
   // What the drive reads in so long; 0 if it has not read yet.
   double bytes_in(double ns) const { return ns * bytes_per_ns_; }
 
+  // The same at the best of its speeds lately: with little under way many drives are slow.
+  double bytes_at_best(double ns) const { return ns * best_per_ns_; }
+
   // Bytes that fit the window before `layer` demands its experts.
   double window_bytes(Guess guess, size_t layer, bool many) const {
     return windows_[layer].ns[many][static_cast<int>(guess)] * bytes_per_ns_;
@@ -72,7 +75,7 @@ class Speculator {
 
   std::vector<Window> windows_;
   std::array<Rank, (kGuesses + Habits::kLayers) * kRanks> ranks_;
-  double bytes_per_ns_ = 0;
+  double bytes_per_ns_ = 0, best_per_ns_ = 0;
   Open open_[2];
 };
 

@@ -8,11 +8,10 @@ namespace zs::experts {
 namespace {
 
 // Reads ahead wait while so much is under way, when a token is decoded, as the drive reads in this
-// time: less leaves it idle (requests of 352 KiB at 1.7 GB/s: 1.56 with 1 MiB under way, 1.59 with
-// 2, 1.67 with 3), more delays what is demanded. Tokens of an 18.5 GB model in 8 GB took 442 ms
-// with no limit, 421 with 1 MiB, 390 with 2, taking turns.
-constexpr double kFlightNs = 1.2e6;
-constexpr double kLeastFlight = 64 << 10, kMostFlight = 8 << 20;
+// time: less leaves it idle, more delays what is demanded (docs/adr/0007).
+constexpr double kFlightNs = 0.9e6;
+// The drive's speed is not known before the first token is done.
+constexpr double kFirstFlight = 3 << 20, kLeastFlight = 64 << 10, kMostFlight = 8 << 20;
 
 }  // namespace
 
@@ -25,10 +24,9 @@ void Store::idle_begins() {
 void Store::limit_speculation() {
   size_t most = std::numeric_limits<size_t>::max();
   if (!many_) {
-    // What the drive did lately says less: with little under way many drives are slow.
-    const double flight =
-        std::max(speculator_.bytes_in(kFlightNs), options_.drive_speed * kFlightNs * 1e-9);
-    most = static_cast<size_t>(std::clamp(flight, kLeastFlight, kMostFlight));
+    const double flight = speculator_.bytes_at_best(kFlightNs);
+    most = static_cast<size_t>(flight == 0 ? kFirstFlight
+                                           : std::clamp(flight, kLeastFlight, kMostFlight));
   }
   queue_->limit_speculation(started_ ? most : 0);
 }

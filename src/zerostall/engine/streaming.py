@@ -216,7 +216,6 @@ class Streaming:
             "depth": best.depth,
             "request_bytes": best.request_bytes,
             "direct": best.direct,
-            "drive_speed": best.bytes_per_second,
         }
 
 
