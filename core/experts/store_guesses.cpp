@@ -10,6 +10,9 @@ namespace {
 // Reads ahead wait while so much is under way, when a token is decoded, as the drive reads in this
 // time: less leaves it idle, more delays what is demanded (docs/adr/0007).
 constexpr double kFlightNs = 0.9e6;
+// And not in less than what so many requests take, one after the other: a drive that answers late
+// is idle with one under way.
+constexpr double kFlightRequests = 1.25;
 // The drive's speed is not known before the first token is done.
 constexpr double kFirstFlight = 3 << 20, kLeastFlight = 64 << 10, kMostFlight = 8 << 20;
 
@@ -24,7 +27,9 @@ void Store::idle_begins() {
 void Store::limit_speculation() {
   size_t most = std::numeric_limits<size_t>::max();
   if (!many_) {
-    const double flight = speculator_.bytes_at_best(kFlightNs);
+    const std::chrono::duration<double, std::nano> quickest = queue_->quickest();
+    const double flight =
+        speculator_.bytes_at_best(std::max(kFlightNs, kFlightRequests * quickest.count()));
     most = static_cast<size_t>(flight == 0 ? kFirstFlight
                                            : std::clamp(flight, kLeastFlight, kMostFlight));
   }

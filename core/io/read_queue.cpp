@@ -106,6 +106,7 @@ void ReadQueue::send(uint32_t number) {
   ++piece.attempts;
   ++counters_.requests;
   count_time();
+  piece.sent = counted_;
   ++under_way_;
   bytes_under_way_ += piece.bytes;
   mirrors_.begin(piece.copy, piece.bytes, counted_);
@@ -238,6 +239,8 @@ void ReadQueue::take(const ReadResult& result) {
   mirrors_.end(piece.copy, piece.bytes, result.error == 0, counted_);
   if (result.error == 0) {
     counters_.bytes_read += piece.bytes;
+    const Clock::duration took = counted_ - piece.sent;
+    if (quickest_ == quickest_.zero() || took < quickest_) quickest_ = took;
     states_[piece.state].result.copies |= uint64_t{1} << std::min(piece.copy, kMostBit);
   } else if (retry(result.tag, result.error)) {
     return;

@@ -116,6 +116,8 @@ class ReadQueue {
 
   const QueueCounters& counters() const { return counters_; }
   uint64_t bytes_read() const { return counters_.bytes_read; }
+  // The least time that a request has taken so far; zero before one has ended.
+  Clock::duration quickest() const { return quickest_; }
   const Mirrors& mirrors() const { return mirrors_; }
   Reader& reader() const { return *reader_; }
   // Why the reader is not what was asked for, or empty.
@@ -138,6 +140,7 @@ class ReadQueue {
     size_t begin = 0, bytes = 0, needed = 0;  // in the record
     uint32_t copy = 0;
     uint32_t attempts = 0;
+    Clock::time_point sent{};
   };
 
   bool issued(const State& state) const { return state.next >= state.record.needed; }
@@ -174,7 +177,7 @@ class ReadQueue {
   std::vector<ReadResult> results_;
   size_t in_flight_ = 0, under_way_ = 0, bytes_under_way_ = 0;
   QueueCounters counters_;
-  Clock::duration busy_{};
+  Clock::duration busy_{}, quickest_{};
   Clock::time_point counted_{};  // busy_ holds the time before it
 };
 

@@ -76,8 +76,9 @@ def test_a_slow_answering_drive_is_kept_busy(study: ModuleType, prepared):
         study.run(prepared, LAYER_US, latency_us=3000, rate=1e9, speculate=ahead).stall_s
         for ahead in (False, True)
     )
-    # Measured: 0.84; 1.00 where what may be under way follows the average of its speeds.
-    assert on < 0.9 * off
+    # Measured: 0.81; 0.84 if what may be under way does not follow what a request takes, 1.00 if it
+    # does not follow the best of the drive's speeds but their average.
+    assert on < 0.83 * off
 
 
 @pytest.fixture(scope="module")
