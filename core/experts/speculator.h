@@ -39,10 +39,8 @@ class Speculator {
   // The drive's speed, from what it read lately.
   void read(uint64_t bytes, uint64_t ns);
 
-  // What the drive reads in so long; 0 if it has not read yet.
-  double bytes_in(double ns) const { return ns * bytes_per_ns_; }
-
-  // The same at the best of its speeds lately: with little under way many drives are slow.
+  // What the drive reads in so long at the best of its speeds lately, for with little under way many
+  // drives are slow; 0 if it has not read yet.
   double bytes_at_best(double ns) const { return ns * best_per_ns_; }
 
   // Bytes that fit the window before `layer` demands its experts.
