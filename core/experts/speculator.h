@@ -39,8 +39,8 @@ class Speculator {
   // The drive's speed, from what it read lately.
   void read(uint64_t bytes, uint64_t ns);
 
-  // What the drive reads in so long at the best of its speeds lately, for with little under way many
-  // drives are slow; 0 if it has not read yet.
+  // What the drive reads in so long at the best of its speeds lately, for with little under way
+  // many drives are slow; 0 if it has not read yet.
   double bytes_at_best(double ns) const { return ns * best_per_ns_; }
 
   // Bytes that fit the window before `layer` demands its experts.
